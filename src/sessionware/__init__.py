@@ -1,0 +1,1 @@
+"""Real multi-user sessions for every ASGI app and every MCP server."""

@@ -1,0 +1,122 @@
+"""The only place that makes room for an examination beside live data, and cleans it up again."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from sessionware.core.store import Store
+from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.stores.open import open_store
+from sessionware.testing import ManualClock
+from sessionware.testing.check import Opener
+
+TIMEOUT_MS: Final = 10_000  # an examination asks what is right, not how fast
+SCAN_COUNT: Final = 1000  # keys looked at by one SCAN
+
+
+class Scratch(Struct, frozen=True):
+    """Makes new, empty stores. `shown` is what was asked for, without its password."""
+
+    shown: str
+    open: Opener
+
+
+@contextmanager
+def scratch_beside(url: str) -> Iterator[Scratch]:
+    """New stores of the kind that `url` names, none of which touches what lies there.
+
+    Raises ConfigError when `url` names no store.
+    """
+    scheme, is_url, rest = url.partition("://")
+    shown = f"{scheme}{is_url}{rest.rpartition('@')[2]}"
+    if not is_url:
+        if "" not in sys.path:
+            sys.path.insert(0, "")  # a module:factory may lie in the current folder, as with `python -m`
+        yield Scratch(shown, lambda clock: open_store(url, clock=clock, timeout_ms=TIMEOUT_MS))
+        return
+    open_store(url)  # does no I/O: says at once what is wrong with the URL
+    kind = {"memory": _as_it_is, "sqlite": _sqlite_files}.get(scheme.lower(), _redis_prefixes)
+    with kind(url) as opener:
+        yield Scratch(shown, opener)
+
+
+@contextmanager
+def _as_it_is(url: str) -> Iterator[Opener]:
+    yield lambda clock: open_store(url, clock=clock, timeout_ms=TIMEOUT_MS)
+
+
+@contextmanager
+def _sqlite_files(url: str) -> Iterator[Opener]:
+    """A folder beside the file, on the same file system; the file itself is never opened."""
+    parts = urlsplit(url)
+    beside = Path(unquote(parts.path).removeprefix("/")).absolute().parent
+    numbers = count()
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".sessionware-check-", dir=beside)
+    except OSError as error:
+        raise ConfigError(f"store {url}: cannot write into the folder {beside}: {error.strerror}") from error
+    with folder as name:
+
+        def opener(clock: ManualClock) -> AbstractAsyncContextManager[Store]:
+            path = quote(str(Path(name) / f"{next(numbers)}.db"))
+            return open_store(
+                f"sqlite:///{path}{'?' if parts.query else ''}{parts.query}", clock=clock, timeout_ms=TIMEOUT_MS
+            )
+
+        yield opener
+
+
+@contextmanager
+def _redis_prefixes(url: str) -> Iterator[Opener]:
+    """Prefixes inside one random prefix of this run, which is emptied in the end."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    ours = f"{options.get('prefix', 'sw:')}check-{secrets.token_hex(8)}:"
+    numbers = count()
+
+    def with_prefix(prefix: str) -> str:
+        return urlunsplit(parts._replace(query=urlencode({**options, "prefix": prefix})))
+
+    def opener(clock: ManualClock) -> AbstractAsyncContextManager[Store]:
+        return open_store(with_prefix(f"{ours}{next(numbers)}:"), clock=clock, timeout_ms=TIMEOUT_MS)
+
+    open_store(with_prefix(f"{ours}0000:"))  # a prefix that is too long for ours is said before anything is written
+    was_done = False
+    try:
+        yield opener
+        was_done = True
+    finally:
+        try:
+            asyncio.run(_empty(with_prefix(ours), ours))
+        except (StoreUnavailable, OSError) as error:
+            if was_done:
+                print(f"sessionware: keys with the prefix {ours} were left behind: {error}", file=sys.stderr)
+
+
+async def _empty(url: str, prefix: str) -> None:
+    """Unlink every key with the prefix."""
+    from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
+
+    wire = await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open()
+    try:
+        cursor = b"0"
+        while True:
+            cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", SCAN_COUNT)
+            if keys:
+                await wire.call("UNLINK", *keys)
+            if cursor == b"0":
+                return
+    finally:
+        wire.close()

@@ -1,0 +1,95 @@
+"""The only place that asks what time it is.
+
+Time is the store's own at the last calibration plus what the monotonic clock has counted since: a wall clock
+that jumps under a running worker neither forgives spends nor ends sessions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+CALIBRATE_EVERY_MS: Final = 10_000
+DRIFT_MS: Final = 1_000  # wall minus monotonic moved by more than this: calibrate at once
+JUMP_MS: Final = 60_000  # a step this large between two calibrations is a jump, not a correction
+SETTLE_MS: Final = 60_000  # mass expiry waits this long after a jump: one default reap interval
+SAMPLES: Final = 5  # round trips per full calibration; the quickest one is believed
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class StoreClock:
+    """The store's time, calibrated; between calibrations it only counts."""
+
+    def __init__(self, *, monotonic: Callable[[], int] = monotonic_ms, wall: Callable[[], int] = wall_ms) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._offset = wall() - monotonic()
+        self._drift = self._offset
+        self._calibrated_at: int | None = None
+        self._settling_until = monotonic()
+        self.jumps = 0
+
+    def now(self) -> int:
+        return self._monotonic() + self._offset
+
+    def is_settling(self) -> bool:
+        return self._monotonic() < self._settling_until
+
+    def wants_calibration(self) -> bool:
+        """Whether 10 s have passed, or the wall clock moved against the monotonic one by more than a second."""
+        if self._calibrated_at is None or self._monotonic() - self._calibrated_at >= CALIBRATE_EVERY_MS:
+            return True
+        return abs(self._wall() - self._monotonic() - self._drift) > DRIFT_MS
+
+    def calibrate(self, samples: Iterable[tuple[int, int, int]]) -> None:
+        """Believe the quickest of (monotonic before, store time, monotonic after).
+
+        A step of more than a minute against the previous calibration is a jump: the clock settles for a while.
+        Does nothing when there are no samples.
+        """
+        best = min(samples, key=lambda sample: sample[2] - sample[0], default=None)
+        if best is None:
+            return
+        before, store_now, after = best
+        offset = store_now - (before + after) // 2
+        if self._calibrated_at is not None and abs(offset - self._offset) > JUMP_MS:
+            self.jumps += 1
+            self._settling_until = after + SETTLE_MS
+        self._offset = offset
+        self._drift = self._wall() - self._monotonic()
+        self._calibrated_at = after
+
+
+class HostClock:
+    """The clock of stores that live on this host: the wall clock is the store's time."""
+
+    def __init__(self, *, monotonic: Callable[[], int] = monotonic_ms, wall: Callable[[], int] = wall_ms) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._store = StoreClock(monotonic=monotonic, wall=wall)
+        self._calibrate()
+
+    @property
+    def jumps(self) -> int:
+        return self._store.jumps
+
+    def now(self) -> int:
+        if self._store.wants_calibration():
+            self._calibrate()
+        return self._store.now()
+
+    def is_settling(self) -> bool:
+        self.now()
+        return self._store.is_settling()
+
+    def _calibrate(self) -> None:
+        at = self._monotonic()
+        self._store.calibrate([(at, self._wall(), at)])

@@ -1,0 +1,1 @@
+"""Values and rules: pure and synchronous. No clock, no randomness, no I/O, no logging."""

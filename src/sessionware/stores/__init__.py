@@ -1,0 +1,1 @@
+"""All I/O on shared state: one contract, several engines."""

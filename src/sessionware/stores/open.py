@@ -1,0 +1,131 @@
+"""The only place that turns a store's URL into a store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from msgspec import Struct
+
+from sessionware.core.store import Clock, Store
+from sessionware.errors import ConfigError
+from sessionware.stores.memory import MemoryStore
+from sessionware.stores.sealing import Sealer
+
+_FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+_SYNCHRONOUS: Final[dict[str, Literal["normal", "full"]]] = {"normal": "normal", "full": "full"}
+_SQLITE_OPTIONS: Final = frozenset({"max_pages", "synchronous"})
+
+
+class Options(Struct, frozen=True):
+    """What every store is opened with, whatever its engine."""
+
+    clock: Clock | None
+    sealer: Sealer
+    timeout_ms: int
+
+
+def open_store(url: str, *, clock: Clock | None = None, keys: Sequence[bytes] = (), timeout_ms: int = 250) -> Store:
+    """Make the store that `url` names; `async with` it to connect. Does no I/O itself.
+
+    `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A `module:factory` is called with
+    `clock=` and must return a `Store`. Raises ConfigError that says what to write or install.
+    """
+    options = Options(clock, Sealer(keys), timeout_ms)
+    scheme, separator, _ = url.partition("://")
+    if separator:
+        opener = _SCHEMES.get(scheme.lower())
+        if opener is None:
+            raise ConfigError(_unknown_scheme(scheme))
+        return opener(url, options)
+    if _FACTORY.fullmatch(url):
+        return _open_factory(url, options)
+    raise ConfigError(
+        f"store {url!r} is neither a URL nor a module:factory: write for example memory://, sqlite:///sessions.db, "
+        "redis://127.0.0.1:6379/0 or mypackage.stores:open_mine"
+    )
+
+
+def _open_memory(url: str, options: Options) -> Store:
+    if url.partition("://")[2].strip("/"):
+        raise ConfigError(f"store {url!r}: memory:// takes no path and no option")
+    return MemoryStore(clock=options.clock)
+
+
+def _open_sqlite(url: str, options: Options) -> Store:
+    from sessionware.stores.sqlite import SqliteStore  # noqa: PLC0415  # engines are loaded when they are named
+
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = sorted(given.keys() - _SQLITE_OPTIONS)
+    if unknown:
+        raise ConfigError(
+            f"store {url!r}: unknown option {unknown[0]!r}, known are {', '.join(sorted(_SQLITE_OPTIONS))}"
+        )
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or not path:
+        raise ConfigError(
+            f"store {url!r} names no file: three slashes for a relative path (sqlite:///sessions.db), "
+            "four for an absolute one (sqlite:////var/lib/sessions.db)"
+        )
+    if path == ":memory:":
+        raise ConfigError(f"store {url!r}: for a store that is forgotten with the process use memory://")
+    pages = given.get("max_pages")
+    if pages is not None and not (pages.isascii() and pages.isdigit() and int(pages) > 0):
+        raise ConfigError(f"store {url!r}: max_pages must be a positive number of pages (4096 bytes each)")
+    synchronous = _SYNCHRONOUS.get(given.get("synchronous", "normal"))
+    if synchronous is None:
+        raise ConfigError(f"store {url!r}: synchronous must be normal or full, got {given['synchronous']!r}")
+    return SqliteStore(
+        path,
+        clock=options.clock,
+        sealer=options.sealer,
+        timeout_ms=options.timeout_ms,
+        max_pages=int(pages) if pages else None,
+        synchronous=synchronous,
+    )
+
+
+def _open_redis(url: str, options: Options) -> Store:
+    try:
+        from sessionware.stores.redis import RedisStore  # noqa: PLC0415  # hiredis is an extra
+        from sessionware.stores.redis.address import read_address  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        scheme = url.partition("://")[0]
+        raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
+    return RedisStore(read_address(url), clock=options.clock, sealer=options.sealer, timeout_ms=options.timeout_ms)
+
+
+def _open_factory(path: str, options: Options) -> Store:
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"store {path!r}: there is no module {error.name!r}: is it installed?") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ConfigError(f"store {path!r}: {module_name} has no callable {name!r}")
+    store: Store = found(clock=options.clock)
+    return store
+
+
+def _unknown_scheme(scheme: str) -> str:
+    near = get_close_matches(scheme.lower(), _SCHEMES, n=1)
+    hint = f": did you mean {near[0]}://?" if near else ""
+    known = ", ".join(f"{each}://" for each in _SCHEMES)
+    return f"unknown store scheme {scheme}://{hint} Known are {known} and module:factory"
+
+
+_SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "valkey": _open_redis,
+    "valkeys": _open_redis,
+}

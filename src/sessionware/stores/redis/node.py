@@ -1,0 +1,261 @@
+"""The only place that keeps a connection to one Redis server: opening, checking, calibrating, reopening."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+
+from sessionware.clock import SAMPLES, StoreClock, monotonic_ms
+from sessionware.core.ids import SALT_BYTES, Addresses
+from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.wire import Reply, Wire
+
+VERSION_MIN: Final = (6, 2)  # SET PX in scripts with effects replication; the oldest line still in distributions
+BUCKETS: Final = 1  # a single server keeps everything in one bucket; a cluster has 256
+CONNECT_S: Final = 2.0  # one attempt: TCP, TLS, AUTH and the checks
+START_S: Final = 5.0  # how long the first connection may take, retries included
+BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts; calls in between fail at once
+CALIBRATE_TICK_S: Final = 1.0  # how often the clock is asked whether it wants a calibration
+_NOT_WELCOME: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR Client sent AUTH", "ERR DB index")
+_PROBE: Final = "return redis.call('EXISTS', KEYS[1] .. 'computed')"
+
+log = logging.getLogger("sessionware.store")
+
+
+class Node:
+    """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt."""
+
+    def __init__(self, address: RedisAddress, *, timeout: float, calibrated: StoreClock | None) -> None:
+        self.address = address
+        self.addresses: Addresses | None = None
+        self.reconnects = 0
+        self._timeout = timeout
+        self._clock = calibrated
+        self._tls = address.tls_context()
+        self._wire: Wire | None = None
+        self._attempt: asyncio.Task[Wire] | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._why = "not connected yet"
+        self._tick: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def open_wire(self) -> Wire | None:
+        """The connection if it stands: the hot path does not await."""
+        wire = self._wire
+        return wire if wire is not None and wire.is_open else None
+
+    async def start(self) -> None:
+        """Connect for the first time, within START_S. Raises ConfigError when the server can never serve us."""
+        give_up_at = asyncio.get_running_loop().time() + START_S
+        while True:
+            try:
+                await self.wire(within=START_S)
+            except StoreUnavailable:
+                pause = self._retry_at - asyncio.get_running_loop().time()
+                if asyncio.get_running_loop().time() + max(pause, 0) >= give_up_at:
+                    raise
+                await asyncio.sleep(max(pause, 0))
+            else:
+                return
+
+    async def wire(self, *, within: float | None = None) -> Wire:
+        """The open connection. Raises StoreUnavailable within the deadline if there is none to be had."""
+        wire = self.open_wire
+        if wire is not None:
+            return wire
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise StoreUnavailable(f"the store {self.address!r} is closed")
+        if self._attempt is None:
+            if loop.time() < self._retry_at:
+                raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
+            self._attempt = loop.create_task(self._connect())
+            self._attempt.add_done_callback(self._settle)
+        try:
+            async with asyncio.timeout(within or self._timeout):
+                return await asyncio.shield(self._attempt)
+        except TimeoutError:
+            raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}") from None
+        except ConfigError as error:
+            if self.addresses is None:
+                raise
+            raise StoreUnavailable(str(error)) from error  # it has served us before: not the moment to give up
+
+    async def open(self, on_push: Callable[[Reply], None] | None = None) -> Wire:
+        """A connection of its own, authenticated, with nothing checked: for subscriptions."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, wire = await loop.create_connection(
+                    lambda: Wire(timeout=self._timeout if on_push is None else CONNECT_S, on_push=on_push),
+                    address.host, address.port, ssl=self._tls,
+                )  # fmt: skip
+                try:
+                    await self._introduce(wire)
+                except BaseException:
+                    await hang_up(wire)
+                    raise
+        except (OSError, TimeoutError) as error:
+            why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+            raise StoreUnavailable(f"Redis at {address!r} cannot be reached: {why}") from error
+        return wire
+
+    async def close(self) -> None:
+        """Drop the connection and whatever attempt is under way; returns when the sockets are closed."""
+        self._closed = True
+        if self._tick is not None:
+            self._tick.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            await asyncio.gather(self._attempt, return_exceptions=True)
+        if self._wire is not None:
+            await hang_up(self._wire)
+
+    def calibrate_with(self, store_now: int) -> None:
+        """Believe a time that the server sent with a refusal for skew."""
+        if self._clock is not None:
+            at = monotonic_ms()
+            self._clock.calibrate([(at, store_now, at)])
+
+    def _settle(self, attempt: asyncio.Task[Wire]) -> None:
+        """Note how an attempt went, so that nobody waits for a server that has just been found away."""
+        self._attempt = None
+        loop = asyncio.get_running_loop()
+        if attempt.cancelled():
+            return
+        error = attempt.exception()
+        if error is None:
+            self._failures = 0
+            return
+        self._why = str(error)
+        self._retry_at = loop.time() + BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        self._failures += 1
+
+    async def _connect(self) -> Wire:
+        wire = await self.open()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                if self.addresses is None:
+                    await self._check_server(wire)
+                await self._agree_on_salt(wire)
+                await self._calibrate(wire)
+        except TimeoutError:
+            await hang_up(wire)
+            raise StoreUnavailable(f"Redis at {self.address!r} connected but did not answer in time") from None
+        except BaseException:
+            await hang_up(wire)
+            raise
+        if self._wire is not None:
+            self.reconnects += 1
+        self._wire = wire
+        if self._clock is not None and self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(CALIBRATE_TICK_S, self._keep_time)
+        return wire
+
+    async def _introduce(self, wire: Wire) -> None:
+        address = self.address
+        if address.password:
+            user = (address.username,) if address.username else ()
+            await ask(wire, "AUTH", *user, address.password)
+        if address.db:
+            await ask(wire, "SELECT", address.db)
+
+    async def _check_server(self, wire: Wire) -> None:
+        info = _info(await ask(wire, "INFO"))
+        version = info.get("valkey_version") or info.get("redis_version", "0")
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < VERSION_MIN:
+            raise ConfigError(f"store {self.address!r} is version {version}: 6.2 or newer is needed")
+        policy = info.get("maxmemory_policy", "unknown")
+        if policy != "noeviction":
+            log.warning(
+                "store %r: maxmemory-policy is %r: under memory pressure it drops revocations and refills quotas. "
+                "Set `maxmemory-policy noeviction`.", self.address, policy,
+            )  # fmt: skip
+        reply = await wire.call("EVAL", _PROBE, 1, f"{self.address.prefix}{{00}}")
+        if isinstance(reply, hiredis.ReplyError):
+            raise ConfigError(
+                f"store {self.address!r} refuses our scripts ({reply}): EVAL must be allowed, and computed keys too "
+                "(Dragonfly: --default_lua_flags=allow-undeclared-keys)"
+            )
+
+    async def _agree_on_salt(self, wire: Wire) -> None:
+        """Make the installation's salt if there is none, else take the one that stands.
+
+        A worker that knows the salt offers the one it knows: a server that came back empty stays the same
+        installation, with the same addresses.
+        """
+        meta = f"{self.address.prefix}meta"
+        known = self.addresses.salt if self.addresses is not None else secrets.token_bytes(SALT_BYTES)
+        await ask(wire, "HSETNX", meta, "salt", known)
+        await ask(wire, "HSETNX", meta, "buckets", BUCKETS)
+        salt, buckets = await ask(wire, "HMGET", meta, "salt", "buckets")
+        if int(buckets) != BUCKETS:
+            raise ConfigError(
+                f"store {self.address!r} was made with {int(buckets)} buckets, a single server has {BUCKETS}: "
+                "choose another prefix, or move the data with `sessionware sessions export`"
+            )
+        agreed = Addresses(salt, BUCKETS)
+        if self.addresses is not None and self.addresses != agreed:
+            raise StoreUnavailable(
+                f"Redis at {self.address!r} now holds another installation (its salt changed): restart to join it"
+            )
+        self.addresses = agreed
+
+    async def _calibrate(self, wire: Wire, samples: int = SAMPLES) -> None:
+        if self._clock is None:
+            return
+        taken = []
+        for _ in range(samples):
+            before = monotonic_ms()
+            seconds, micros = await ask(wire, "TIME")
+            taken.append((before, int(seconds) * 1000 + int(micros) // 1000, monotonic_ms()))
+        self._clock.calibrate(taken)
+
+    def _keep_time(self) -> None:
+        """Every second: if the clock wants it, take one sample without making anybody wait."""
+        self._tick = asyncio.get_running_loop().call_later(CALIBRATE_TICK_S, self._keep_time)
+        wire, clock = self.open_wire, self._clock
+        if wire is None or clock is None or not clock.wants_calibration():
+            return
+        before = monotonic_ms()
+
+        def believe(answer: asyncio.Future[Reply]) -> None:
+            if not answer.cancelled() and answer.exception() is None and isinstance(answer.result(), list):
+                seconds, micros = answer.result()
+                clock.calibrate([(before, int(seconds) * 1000 + int(micros) // 1000, monotonic_ms())])
+
+        wire.call("TIME").add_done_callback(believe)
+
+
+async def hang_up(wire: Wire) -> None:
+    wire.close()
+    await wire.wait_closed()
+
+
+async def ask(wire: Wire, *command: Any) -> Reply:
+    """Send one plain command.
+
+    Raises ConfigError when the server does not accept who we are, StoreUnavailable for any other error.
+    """
+    reply = await wire.call(*command)
+    if isinstance(reply, hiredis.ReplyError):
+        if str(reply).startswith(_NOT_WELCOME):
+            raise ConfigError(
+                f"Redis refused {command[0]}: {reply}: check the user and the password in the store's URL"
+            )
+        raise StoreUnavailable(f"Redis refused {command[0]}: {reply}")
+    return reply
+
+
+def _info(text: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
+    return {name: value.strip() for name, separator, value in lines if separator}

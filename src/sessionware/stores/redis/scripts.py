@@ -1,0 +1,54 @@
+"""The only place that knows which Lua files make up which script."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+from msgspec import Struct
+
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "admit": ("prelude", "rarely", "admit"),
+    "create": ("prelude", "operations", "ending", "making", "create"),
+    "get": ("prelude", "get"),
+    "update": ("prelude", "update"),
+    "rebind": ("prelude", "ending", "rebind"),
+    "link": ("prelude", "operations", "ending", "link"),
+    "unlink": ("prelude", "ending", "unlink"),
+    "moving": ("prelude", "moving"),
+    "move": ("prelude", "ending", "making", "move"),
+    "delete": ("prelude", "ending", "delete"),
+    "list": ("prelude", "list"),
+    "reap": ("prelude", "ending", "making", "reap"),
+    "revoke": ("prelude", "ending", "revoke"),
+    "append": ("prelude", "append"),
+    "tail": ("prelude", "tail"),
+    "record": ("prelude", "operations", "ending", "record"),
+}
+
+# Lua makes its functions anew at every call, 0.1 us each: what an admission rarely needs is made when it is needed.
+RARELY: Final = ("operations", "ending", "making")
+RARELY_USED: Final = "first_answer, keep_answer, shown_link, count_binding, sweep_for_levels, room_for, make"
+
+
+class Script(Struct, frozen=True):
+    """One script: its whole text, and the name by which the server knows it."""
+
+    text: str
+    sha: str
+
+
+def load_scripts() -> dict[str, Script]:
+    """Read and assemble every script."""
+    folder = files(__package__) / "lua"
+    names = {part for parts in (*PARTS.values(), RARELY) for part in parts} - {"rarely"}
+    texts = {name: (folder / f"{name}.lua").read_text() for name in names}
+    made_late = "\n".join(texts[part] for part in RARELY)
+    texts["rarely"] = f"local function rarely()\n{made_late}\nreturn {RARELY_USED}\nend\n"
+    scripts = {}
+    for name, parts in PARTS.items():
+        text = "\n".join(texts[part] for part in parts)
+        # The server's own name for a script is its SHA-1; nothing here depends on its strength.
+        scripts[name] = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return scripts

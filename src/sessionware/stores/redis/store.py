@@ -1,0 +1,254 @@
+"""The Redis store: one script per call, one round trip per admission."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import hiredis
+from msgspec.structs import replace
+
+from sessionware.clock import StoreClock
+from sessionware.core.admission import Admission, Admitted, NewSession
+from sessionware.core.facts import Event, Fact, Revocation, TokenRevocation
+from sessionware.core.ids import Addresses, SessionKey
+from sessionware.core.session import Ended, EndReason, Link, Session
+from sessionware.core.store import (
+    LINKS_MAX,
+    PAGE_MAX,
+    Clock,
+    Created,
+    Linked,
+    Log,
+    Making,
+    Move,
+    Moved,
+    Page,
+    Query,
+    Unlinked,
+)
+from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUnavailable, TooManySessions
+from sessionware.stores.codec import pack
+from sessionware.stores.cursor import read_cursor, write_cursor
+from sessionware.stores.redis import answers, asking, telling
+from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.scripts import Script, load_scripts
+from sessionware.stores.redis.watching import Subscription
+from sessionware.stores.sealing import NO_OWNER, Place, Sealer
+
+MAX_SKEW_MS: Final = 2_000
+MOVE_TRIES: Final = 3
+_LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
+
+
+class RedisStore:
+    """Shared by any number of workers. Durable as far as the server's own persistence goes (`appendonly yes`)."""
+
+    def __init__(
+        self, address: RedisAddress, *, clock: Clock | None = None, sealer: Sealer | None = None, timeout_ms: int = 250
+    ) -> None:
+        own = StoreClock() if clock is None else None
+        self.clock: Clock = clock or own or StoreClock()
+        self._skew = MAX_SKEW_MS if own is not None else 0
+        self._sealer = sealer or Sealer()
+        self._keys = asking.Keys(address.prefix)
+        self._scripts = load_scripts()
+        self._node = Node(address, timeout=timeout_ms / 1000, calibrated=own)
+        self._subscription = Subscription(self._node, self._keys)
+
+    @property
+    def addresses(self) -> Addresses:
+        if self._node.addresses is None:
+            raise StoreUnavailable(f"the store {self._node.address!r} was not entered: use `async with`")
+        return self._node.addresses
+
+    async def __aenter__(self) -> Self:
+        await self._node.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._subscription.close()
+        await self._node.close()
+
+    async def admit(self, ask: Admission) -> Admitted:
+        script, sealer = self._scripts["admit"], self._sealer
+        base = self._keys.base(ask.bucket)
+        raw = await self._evaluate(script, base, ask.now, asking.admission(ask, sealer))
+        if raw[0] == b"SKEW":
+            self._node.calibrate_with(raw[1])
+            ask = ask.at(self.clock.now())
+            raw = self._steady(await self._evaluate(script, base, ask.now, asking.admission(ask, sealer)))
+        return answers.admitted(raw, ask, sealer)
+
+    async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
+        bucket = new.session.key.bucket
+        asked = [operation.hex(), *asking.new_session(new, self._sealer)]
+        outcome, record, full, evicted = await self._run("create", bucket, now, asked)
+        with_payload = outcome == b"created"
+        shown = answers.session(record, self._sealer, with_payload=with_payload) if record else None
+        gone = answers.ends(evicted, bucket, self._sealer)
+        return Created(Making(outcome.decode()), shown, full.decode(), gone)
+
+    async def get(self, key: SessionKey, *, now: int) -> Session | None:
+        raw = await self._run("get", key.bucket, now, [key.hash.hex()])
+        if not raw:
+            return None
+        links = answers.links(raw[1], key.bucket, self._sealer)
+        return answers.session(raw[0], self._sealer, with_payload=True, links=links)
+
+    async def update(self, session: Session, *, now: int) -> Session:
+        key = session.key
+        metadata, data = asking.sealed(session, self._sealer)
+        asked = [
+            key.hash.hex(), session.revision, session.idle, session.absolute_at,
+            int(session.metadata is not None), metadata, int(session.data is not None), data,
+        ]  # fmt: skip
+        raw = _found(await self._run("update", key.bucket, now, asked))
+        if raw[0] == b"conflict":
+            raise _conflict(session.revision, raw[1])
+        return answers.session(raw[1], self._sealer, with_payload=True)
+
+    async def rebind(self, key: SessionKey, *, pool: str, was: str | None, to: str | None, now: int) -> str | None:
+        asked = [key.hash.hex(), pool, was or "", to or ""]
+        raw = _found(await self._run("rebind", key.bucket, now, asked))
+        return raw[1].decode() or None
+
+    async def link(self, link: Link, *, operation: bytes, now: int, at_most: int = LINKS_MAX) -> Linked:
+        bucket = link.session.bucket
+        handshake = self._sealer.seal(link.handshake, place=Place(link.key, link.owner, "handshake"))
+        asked = [
+            operation.hex(), link.owner.hex(), link.session.hash.hex(), link.key.hash.hex(),
+            pack(replace(link, handshake=b"")), link.seen_at, handshake, at_most,
+        ]  # fmt: skip
+        raw = _found(await self._run("link", bucket, now, asked))
+        return Linked(answers.link(raw[1], bucket, self._sealer), answers.links(raw[2], bucket, self._sealer))
+
+    async def unlink(self, key: SessionKey, *, now: int) -> Unlinked | None:
+        raw = await self._run("unlink", key.bucket, now, [key.hash.hex()])
+        if raw[0] == b"missing":
+            return None
+        ended = answers.ended(raw[2], key.bucket, self._sealer) if raw[2] else None
+        return Unlinked(answers.link(raw[1], key.bucket, self._sealer), ended)
+
+    async def move(self, move: Move, *, now: int) -> Moved:
+        if move.old.bucket != move.birth.key.bucket:
+            raise ValueError("a session moves within its bucket only: create it anew in the other partition")
+        for _ in range(MOVE_TRIES):
+            before = await self._run("moving", move.old.bucket, now, [move.old.hash.hex()])
+            if not before:
+                raise _missing()
+            raw = _found(await self._run("move", move.old.bucket, now, telling.moving(move, before, self._sealer)))
+            match raw[0]:
+                case b"conflict":
+                    raise _conflict(move.revision, raw[1])
+                case b"exists":
+                    raise SessionExists("a live session already stands under the new id")
+                case b"full":
+                    raise TooManySessions(
+                        f"the new owner already has {move.caps.per_owner} sessions and none may be evicted"
+                    )
+                case b"moved":
+                    return telling.moved(raw, move.old.bucket, self._sealer)
+        raise StoreUnavailable(f"the session's logs kept growing while it was moved, {MOVE_TRIES} times: try again")
+
+    async def delete(self, key: SessionKey, *, now: int, reason: EndReason = EndReason.ENDED) -> Ended | None:
+        raw = await self._run("delete", key.bucket, now, [key.hash.hex(), reason.value])
+        return answers.ended(raw, key.bucket, self._sealer) if raw else None
+
+    async def list(self, query: Query, *, now: int) -> Page:
+        created_at, hash_ = read_cursor(query.cursor)
+        owner = query.owner.hex() if query.owner is not None else ""
+        asked = [owner, created_at, hash_.hex(), min(query.limit, PAGE_MAX)]
+        total, page, upstreams, last, last_created = await self._run("list", query.bucket, now, asked)
+        shown = [answers.session(raw, self._sealer, with_payload=False) for raw in page]
+        cursor = write_cursor(last_created, bytes.fromhex(last.decode())) if last else ""
+        return Page(tuple(shown), total, cursor, telling.upstream_counts(upstreams))
+
+    async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
+        if limit <= 0:
+            await self._command("PING")
+            return []
+        if self.clock.is_settling():
+            return []
+        ended: list[Ended] = []
+        rank = 0
+        while rank >= 0:
+            asked = [limit - len(ended), "" if idle_for is None else idle_for, rank]
+            raw, rank = await self._run("reap", 0, now, asked)
+            ended += answers.ends(raw, 0, self._sealer)
+        return ended
+
+    async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
+        told = [telling.fact(fact, now) for fact in facts]
+        replies = await asyncio.gather(*[self._run("record", bucket, now, asked) for bucket, asked in told])
+        return [reply == 1 for reply in replies]
+
+    async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
+        bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
+        raw = await self._run("revoke", bucket, now, telling.revocation(revocation))
+        await self._command("PUBLISH", self._keys.events, telling.revoked(revocation))
+        return list(answers.ends(raw, bucket, self._sealer))
+
+    async def append(self, key: SessionKey, log: Log, item: bytes, *, keep: int, now: int) -> int:
+        sealed = self._sealer.seal(item, place=Place(key, NO_OWNER, log.value))
+        asked = [key.hash.hex(), log.value, _LOG_COUNT[log], keep, sealed]
+        count: int = _found(await self._run("append", key.bucket, now, asked))[1]
+        return count
+
+    async def tail(self, key: SessionKey, log: Log, count: int, *, now: int) -> Sequence[bytes]:
+        raw = _found(await self._run("tail", key.bucket, now, [key.hash.hex(), log.value, count]))
+        place = Place(key, NO_OWNER, log.value)
+        return [self._sealer.open(item, place=place) for item in raw[1]]
+
+    def watch(self) -> AsyncIterator[Event]:
+        return self._subscription.watch()
+
+    async def _run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
+        """Evaluate a script; when the server finds our clock skewed, once more with its time."""
+        script, base = self._scripts[name], self._keys.base(bucket)
+        raw = await self._evaluate(script, base, now, asked)
+        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
+            self._node.calibrate_with(raw[1])
+            raw = self._steady(await self._evaluate(script, base, self.clock.now(), asked))
+        return raw
+
+    async def _evaluate(self, script: Script, base: str, now: int, asked: Sequence[Any]) -> Any:
+        wire = self._node.open_wire or await self._node.wire()
+        raw = await wire.call("EVALSHA", script.sha, 1, base, now, self._skew, *asked)
+        if isinstance(raw, hiredis.ReplyError) and str(raw).startswith("NOSCRIPT"):
+            # The server does not know the script (restart, SCRIPT FLUSH): proof that nothing has run.
+            raw = await wire.call("EVAL", script.text, 1, base, now, self._skew, *asked)
+        if isinstance(raw, hiredis.ReplyError):
+            raise StoreUnavailable(f"Redis at {self._node.address!r} refused: {raw}")
+        return raw
+
+    async def _command(self, *command: Any) -> Any:
+        wire = self._node.open_wire or await self._node.wire()
+        raw = await wire.call(*command)
+        if isinstance(raw, hiredis.ReplyError):
+            raise StoreUnavailable(f"Redis at {self._node.address!r} refused {command[0]}: {raw}")
+        return raw
+
+    def _steady(self, raw: Any) -> Any:
+        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
+            raise StoreUnavailable(f"the clock of Redis at {self._node.address!r} moves too fast to agree on a time")
+        return raw
+
+
+def _found(raw: Any) -> Any:
+    if raw[0] == b"missing":
+        raise _missing()
+    return raw
+
+
+def _missing() -> SessionNotFound:
+    return SessionNotFound("there is no live session under this key")
+
+
+def _conflict(revision: int, standing: int) -> Conflict:
+    return Conflict(f"session changed since revision {revision}, it is at {standing}: read it again", revision=standing)

