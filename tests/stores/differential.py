@@ -17,7 +17,7 @@ from sessionware.core import facts
 from sessionware.core.admission import Admission, Admitted, Binding, Caps, Token
 from sessionware.core.facts import Fact
 from sessionware.core.ids import Addresses, SessionKey
-from sessionware.core.ledger import CAP, Lease, Scope, Spend, When
+from sessionware.core.ledger import CAP, Counter, Lease, Scope, Spend, Tally, When
 from sessionware.core.session import Ended, EndReason, Link, Proof, Session
 from sessionware.core.store import Created, Linked, Log, Move, Moved, Page, Query, Store, Unlinked
 from sessionware.core.windows import NEVER, Calendar, Sliding, Total, Window
@@ -315,7 +315,8 @@ class Life:
         session = got.session.without_payload() if got.session is not None and ask.once else got.session
         reason = got.reason if ask.now == now else None  # a store may have forgotten it since
         link, evicted = got.link and _bare(got.link), self._ended(got.evicted)
-        return replace(got, session=session, link=link, reason=reason, evicted=evicted)
+        tallies = tuple([found and _kept(found) for found in got.tallies])
+        return replace(got, session=session, tallies=tallies, link=link, reason=reason, evicted=evicted)
 
     async def _create(self, what: tuple[Any, ...], now: int) -> Created:
         got = await self._store.create(what[0], operation=what[1], now=now)
@@ -390,6 +391,12 @@ class Life:
             session = replace(each.session.without_payload(), links=links)
             shown.append(Ended(session, each.reason, each.ended_at, str(self._ordinals[each.receipt])))
         return tuple(shown)
+
+
+def _kept(tally: Tally) -> Tally:
+    """An empty counter may have been dropped, and is then in the window of whoever asks."""
+    empty = tally.counter.used == tally.counter.before == 0
+    return replace(tally, counter=Counter(0, 0, 0)) if empty else tally
 
 
 def _bare(link: Link) -> Link:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sessionware.core.ids import SessionKey
 from sessionware.core.windows import NEVER
@@ -114,18 +115,13 @@ class Session(Struct, frozen=True, gc=False):
 
     def without_payload(self) -> Session:
         """The same session with metadata and data left at home."""
-        return Session(
-            self.birth, self.idle, self.absolute_at, self.expires_at, self.seen_at, self.hits,
-            self.revision, None, None, self.limits, self.bindings,
-        )  # fmt: skip
+        return replace(self, metadata=None, data=None, links=())
 
     def touched(self, now: int) -> Session:
         """The same session after one more request: its idle time begun anew. A lagging clock takes nothing back."""
         seen_at = now if now > self.seen_at else self.seen_at
-        return Session(
-            self.birth, self.idle, self.absolute_at, deadline(seen_at, self.idle, self.absolute_at), seen_at,
-            self.hits + 1, self.revision, self.metadata, self.data, self.limits, self.bindings,
-        )  # fmt: skip
+        expires_at = deadline(seen_at, self.idle, self.absolute_at)
+        return replace(self, seen_at=seen_at, expires_at=expires_at, hits=self.hits + 1)
 
 
 class Ended(Struct, frozen=True, gc=False):

@@ -99,12 +99,12 @@ def page(state: State, query: Query, now: int) -> Page:
     if query.limit <= 0:
         return Page((), total, upstreams=upstreams)
     created_at, hash_ = read_cursor(query.cursor)
-    if query.owner is None:
-        following = records.after(created_at, hash_)
-    else:
-        following = iter([each for each in records.owned(query.owner) if place_of_record(each) > (created_at, hash_)])
     wanted = min(query.limit, PAGE_MAX)
-    found = list(islice((each for each in following if now < each.session.expires_at), wanted + 1))
+    if query.owner is None:
+        found = records.live_after(created_at, hash_, now=now, count=wanted + 1)
+    else:
+        owned = (each for each in records.owned(query.owner) if place_of_record(each) > (created_at, hash_))
+        found = list(islice((each for each in owned if now < each.session.expires_at), wanted + 1))
     shown = found[:wanted]
     cursor = write_cursor(*place_of_record(shown[-1])) if len(found) > wanted else ""
     return Page(tuple([record.session.without_payload() for record in shown]), total, cursor)

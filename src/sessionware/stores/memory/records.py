@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from msgspec.structs import replace
+
 from sessionware.core.admission import VICTIM_SCAN
 from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import Counter
@@ -49,13 +51,7 @@ class Record:
 
     def with_links(self) -> Session:
         """The session as `get` shows it."""
-        session = self.session
-        if not self.links:
-            return session
-        return Session(
-            session.birth, session.idle, session.absolute_at, session.expires_at, session.seen_at, session.hits,
-            session.revision, session.metadata, session.data, session.limits, session.bindings, self.all_links(),
-        )  # fmt: skip
+        return replace(self.session, links=self.all_links()) if self.links else self.session
 
 
 def place_of(record: Record) -> tuple[int, bytes]:
@@ -133,9 +129,17 @@ class Records:
     def after(self, created_at: int, hash_: bytes) -> Iterator[Record]:
         """All records in order of creation, from behind a place in that order."""
         place = bisect_right(self._ordered, (created_at, hash_), key=place_of)
-        for record in islice(self._ordered, place, None):
-            if record.is_standing:
-                yield record
+        return (record for record in islice(self._ordered, place, None) if record.is_standing)
+
+    def live_after(self, created_at: int, hash_: bytes, *, now: int, count: int) -> list[Record]:
+        """The next `count` live records behind a place, taken in slices: a listing walks past many."""
+        ordered, found = self._ordered, list[Record]()
+        place = bisect_right(ordered, (created_at, hash_), key=place_of)
+        while place < len(ordered) and len(found) < count:
+            ahead = ordered[place : place + count]
+            found += [record for record in ahead if record.is_standing and now < record.session.expires_at]
+            place += count
+        return found[:count]
 
     def due(self, now: int, limit: int) -> list[Record]:
         """Records whose time has come; those that were touched since they were filed are filed anew."""

@@ -10,25 +10,25 @@ from msgspec import Struct
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "admit": ("prelude", "rarely", "admit"),
-    "create": ("prelude", "operations", "ending", "making", "create"),
-    "get": ("prelude", "get"),
-    "update": ("prelude", "update"),
-    "rebind": ("prelude", "ending", "rebind"),
-    "link": ("prelude", "operations", "ending", "link"),
-    "unlink": ("prelude", "ending", "unlink"),
-    "moving": ("prelude", "moving"),
-    "move": ("prelude", "ending", "making", "move"),
-    "delete": ("prelude", "ending", "delete"),
-    "list": ("prelude", "list"),
-    "reap": ("prelude", "ending", "making", "reap"),
-    "revoke": ("prelude", "ending", "revoke"),
-    "append": ("prelude", "append"),
-    "tail": ("prelude", "tail"),
-    "record": ("prelude", "operations", "ending", "record"),
+    "create": ("prelude", "showing", "operations", "ending", "making", "create"),
+    "get": ("prelude", "showing", "get"),
+    "update": ("prelude", "showing", "update"),
+    "rebind": ("prelude", "showing", "ending", "rebind"),
+    "link": ("prelude", "showing", "operations", "ending", "link"),
+    "unlink": ("prelude", "showing", "ending", "unlink"),
+    "moving": ("prelude", "showing", "moving"),
+    "move": ("prelude", "showing", "ending", "making", "move"),
+    "delete": ("prelude", "showing", "ending", "delete"),
+    "list": ("prelude", "showing", "list"),
+    "reap": ("prelude", "showing", "ending", "making", "reap"),
+    "revoke": ("prelude", "showing", "ending", "revoke"),
+    "append": ("prelude", "showing", "append"),
+    "tail": ("prelude", "showing", "tail"),
+    "record": ("prelude", "showing", "operations", "ending", "record"),
 }
 
 # Lua makes its functions anew at every call, 0.1 us each: what an admission rarely needs is made when it is needed.
-RARELY: Final = ("operations", "ending", "making")
+RARELY: Final = ("operations", "showing", "ending", "making")
 RARELY_USED: Final = "first_answer, keep_answer, shown_link, count_binding, sweep_for_levels, room_for, make"
 
 

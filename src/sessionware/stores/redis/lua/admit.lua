@@ -136,7 +136,10 @@ for n = 0, spends - 1 do
     end
     local window, cost = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
     local stored, used, before = rolled(packed, window)
-    local allowance = allowance_of(ARGV[at + 8], tonumber(ARGV[at + 5]), session_limits, user_limits)
+    local allowance = tonumber(ARGV[at + 5])
+    if session_limits or user_limits then
+      allowance = allowance_of(ARGV[at + 8], allowance, session_limits, user_limits)
+    end
     local fits = 1
     if cost >= 0 and level(stored, used, before, window, tonumber(ARGV[at + 3])) + math.max(cost, 1) > allowance then
       fits = 0

@@ -1,9 +1,9 @@
 -- The head of every script: time, addresses, and the laws of a counter (core/ledger.py, with the same names).
--- KEYS[1] is a key of the bucket; every other key is computed from its `prefix{bb}`, so all share one slot.
+-- KEYS[1] is the bucket, `prefix{bb}`; every other key begins with it, so all share one slot.
 -- ARGV[1] now, ARGV[2] the skew that is tolerated (0: the clock is a test's own). Arguments are decimal strings,
 -- replies integers and bulk strings. A number never meets `..`: Lua would round it.
 local call = redis.call
-local base = string.match(KEYS[1], '^(.-{%x%x})')
+local base = KEYS[1]
 local now = tonumber(ARGV[1])
 local max_skew = tonumber(ARGV[2])
 if max_skew > 0 then
@@ -96,20 +96,4 @@ end
 -- A bulk string for everything: a reply never holds nil or false.
 local function text(value)
   return value or ''
-end
-
--- The record as the client reads it: state, birth, bindings, limits, metadata, data, id, owner and proof.
-local function shown(id, with_payload)
-  local key = base .. 's:' .. id
-  local f
-  if with_payload then
-    f = call('HMGET', key, 's', 'b', 'u', 'l', 'o', 'm', 'd')
-  else
-    f = call('HMGET', key, 's', 'b', 'u', 'l', 'o')
-  end
-  return {text(f[1]), text(f[2]), text(f[3]), text(f[4]), text(f[6]), text(f[7]), id, text(f[5])}
-end
-
-local function publish(message)
-  call('PUBLISH', string.match(base, '^(.*){') .. 'events', message)
 end
