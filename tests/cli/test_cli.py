@@ -1,6 +1,7 @@
 """The command line: one clear line for every mistake, and never a touch of live data."""
 
 import os
+import signal
 import subprocess
 import sys
 from base64 import b64decode
@@ -27,7 +28,20 @@ def shared(clock):
 
 def failing(clock):
     raise ValueError("no config\\nat all")
+
+def ending(clock):
+    raise SystemExit("a script, not a module")
+
+class Ending(MemoryStore):
+    async def __aenter__(self):
+        raise SystemExit(0)
+
+def impatient(clock):
+    raise KeyboardInterrupt
 """
+
+
+RUN = "import sys; from sessionware.cli import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -87,7 +101,15 @@ def test_live_keys_in_redis_are_never_touched_and_none_are_left(capsys):
         (["check-store", "a_store:nothing"], "has no callable 'nothing'"),
         (["check-store", "a_store:failing"], "cannot be opened: ValueError: no config at all"),
         (["check-store", "collections:OrderedDict"], "cannot be opened: TypeError"),
-        (["check-store", "sqlite:////no/such/folder/x.db"], "cannot write into the folder /no/such/folder"),
+        (["check-store", "a_store:ending"], "the factory ended the process (sys.exit)"),
+        (["check-store", "a_store:Ending"], "ended the process (sys.exit) when it was opened"),
+        (["check-store", "a_store:shared"], "the factory must return a new, empty store each time"),
+        (["check-store", "sqlite:////no/such/folder/x.db"], "the folder /no/such/folder does not exist"),
+        (["check-store", "sqlite:///."], "is a folder: name a file inside it"),
+        (["check-store", f"sqlite:///{'x' * 300}.db"], "File name too long"),
+        (["check-store", "sqlite:///a%00b.db"], "cannot hold the character NUL"),
+        (["check-store", "redis://[::1/0"], "write an IPv6 address as [::1]"),
+        (["check-store", "redis://alice@127.0.0.1:1"], "write redis://:PASSWORD@host"),
         (["check-store", "memory://", "--only", "no such law"], "no law has 'no such law' in its name"),
     ],
 )
@@ -105,7 +127,7 @@ def test_a_server_that_is_away_is_one_clear_line_without_its_password(capsys):
     assert main(["check-store", "redis://me:hunter2@127.0.0.1:1/0"]) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert "store redis://127.0.0.1:1/0 cannot be opened" in err
+    assert "store redis://***@127.0.0.1:1/0 cannot be opened" in err
     assert "hunter2" not in err
 
 
@@ -122,6 +144,84 @@ def test_a_factory_that_hands_out_a_store_in_use_is_refused(here, capsys):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "holds 1 sessions" in done.stderr
+
+
+@pytest.mark.skipif(not is_selected("sqlite"), reason="not among STORES")
+def test_a_factory_over_a_live_store_without_sessions_is_refused_before_any_law(here, capsys):
+    live = "from sessionware.stores.sqlite import SqliteStore\ndef live(clock):\n    return SqliteStore('live.db')\n"
+    (here / "live_store.py").write_text(live)
+    assert main(["check-store", "live_store:live"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "opened twice and is the same installation" in err
+
+
+@pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+def test_a_server_that_wants_a_password_says_so_in_one_line(capsys):
+    with RedisServer() as server:
+        assert say(server.port, "CONFIG SET requirepass hunter2") == b"+OK\r\n"
+        assert main(["check-store", server.url]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert "NOAUTH" in err
+        assert main(["check-store", f"redis://:hunter3@127.0.0.1:{server.port}"]) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert "WRONGPASS" in err
+        assert "hunter3" not in err
+        url = f"redis://:hunter2@127.0.0.1:{server.port}"
+        assert main(["check-store", url, "--quiet", "--only", "payload"]) == 0
+        assert "hunter2" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_check_of_redis_that_is_stopped_leaves_nothing(number, code):
+    with RedisServer() as server:
+        stopped, err = stopped_by(number, server.url)
+        assert (stopped, say(server.port, "KEYS *")) == (code, b"*0\r\n")
+        assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not is_selected("sqlite"), reason="not among STORES")
+def test_a_check_of_sqlite_that_is_stopped_leaves_nothing(tmp_path):
+    code, err = stopped_by(signal.SIGTERM, f"sqlite:///{tmp_path}/sessions.db")
+    assert (code, list(tmp_path.iterdir())) == (143, [])
+    assert "Traceback" not in err
+
+
+def stopped_by(number: int, url: str) -> tuple[int, str]:
+    """The exit code and the last words of a check that got a signal after its first law."""
+    command = [sys.executable, "-c", RUN, "check-store", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("holds")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_an_interrupt_is_one_line(here, capsys):
+    assert main(["check-store", "a_store:impatient"]) == 130
+    assert capsys.readouterr().err == "sessionware: interrupted\n"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    command = [sys.executable, "-c", RUN, "check-store", "memory://"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_without_assertions_nothing_is_checked_and_one_line_says_so():
+    command = [sys.executable, "-O", "-c", RUN, "check-store", "memory://"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "run check-store without -O" in done.stderr
 
 
 def test_a_new_key_is_fit_for_secret_keys(capsys):

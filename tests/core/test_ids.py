@@ -57,6 +57,12 @@ def test_a_minted_id_is_read_back_as_one():
     assert minted.tag == ADDRESSES.tag("u", b"owner")
 
 
+def test_the_repr_of_a_minted_id_shows_its_tag_and_length_and_never_its_secret():
+    minted = mint("u" + "a" * 11, os.urandom(32))
+    assert repr(minted) == "MintedId(uaaaaaaaaaaa., 56 characters)"
+    assert minted.text[13:] not in f"{minted!r} {minted} {[minted]}"
+
+
 @pytest.mark.parametrize("name", ["user-alice-work-1", "a", "x" * 128, "A.b_c:d-e", "u" * 12, "default"])
 def test_a28_a_permitted_name_is_a_name(name):
     assert parse_presented(name) == SessionName(name)

@@ -92,11 +92,7 @@ def test_the_store_of_the_docs_survives_a_restart_and_a_torn_last_line(my_store,
 def test_the_exam_of_the_docs_runs_as_it_stands_under_plain_pytest(tmp_path):
     (tmp_path / "my_store.py").write_text(STORE)
     (tmp_path / "test_my_store.py").write_text(EXAM)
-    (tmp_path / "my_stores.py").write_text(
-        "from tempfile import mkdtemp\nfrom my_store import JournalStore\n\n"
-        "def scratch(clock):\n    return JournalStore(f'{mkdtemp(dir=\".\")}/journal', clock=clock)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "TMPDIR": str(tmp_path)}
     quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:hypothesispytest"]
     exam = subprocess.run(
         [sys.executable, "-m", "pytest", *quiet, "test_my_store.py"],
@@ -105,7 +101,7 @@ def test_the_exam_of_the_docs_runs_as_it_stands_under_plain_pytest(tmp_path):
     assert exam.stdout.splitlines()[-1].startswith(f"{len(laws())} passed"), exam.stdout
     check = subprocess.run(
         [sys.executable, "-c", "import sys; from sessionware.cli import main; sys.exit(main())",
-         "check-store", "my_stores:scratch", "--quiet"],
+         "check-store", "my_store:scratch", "--quiet"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (check.returncode, check.stderr) == (0, "")

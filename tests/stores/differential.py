@@ -37,9 +37,10 @@ COSTS = (-7, -1, 0, 0, 1, 1, 1, 2, 5, 50, CAP)
 ALLOWANCES = (0, 1, 3, 10, 10, 100, CAP)
 WINDOWS: tuple[Window, ...] = (Sliding(1000), Sliding(60_000), Calendar("day", "Europe/Berlin"), Total())
 METHODS = (
-    *["admit"] * 16, *["create"] * 4, *["record"] * 8, *["wait"] * 6, *["link"] * 3, *["update"] * 3, *["move"] * 2,
-    *["reap"] * 2, *["append"] * 2, *["rebind"] * 2, "unlink", "delete", "get", "list", "revoke", "tail",
+    *["admit"] * 14, *["late"] * 2, *["create"] * 4, *["record"] * 8, *["wait"] * 6, *["link"] * 3, *["update"] * 3,
+    *["move"] * 2, *["reap"] * 2, *["append"] * 2, *["rebind"] * 2, "unlink", "delete", "get", "list", "revoke", "tail",
 )  # fmt: skip
+COUNTING = ("admit", "behind", "behind", "wait")
 
 
 class Step(Struct, frozen=True):
@@ -49,8 +50,8 @@ class Step(Struct, frozen=True):
     numbers: tuple[int, ...]
 
 
-def any_step(random: Random) -> Step:
-    return Step(random.choice(METHODS), tuple([random.randrange(1 << 16) for _ in range(NUMBERS)]))
+def any_step(random: Random, methods: tuple[str, ...] = METHODS) -> Step:
+    return Step(random.choice(methods), tuple([random.randrange(1 << 16) for _ in range(NUMBERS)]))
 
 
 class Choices:
@@ -87,7 +88,8 @@ class World:
 
     def call(self, step: Step) -> tuple[str, Any]:
         """The method and its argument, the same for both stores. What depends on an answer is said by a function."""
-        return step.method, getattr(self, "_" + step.method)(Choices(step.numbers))
+        method = "admit" if step.method in {"late", "behind"} else step.method
+        return method, getattr(self, "_" + step.method)(Choices(step.numbers))
 
     # -------------------------------------------------------------- the calls
 
@@ -118,13 +120,23 @@ class World:
             new = self.make.new(self._fresh(session, choose), self._caps(choose))
         leases = (self._lease(choose),) if choose.chance(25) else ()
         spends = self._spends(choose, session)
-        ask = Admission(
+        return Admission(
             self.clock.now(), 0, self._operation(choose, percent=15), key, owner, self._token(choose), new, spends,
             leases, Binding(choose.of(("tools", "files")), choose.of("ab")) if choose.chance(30) else None, link,
             not choose.chance(20), choose.chance(70), choose.chance(10), choose.chance(15),
         )  # fmt: skip
-        lags = choose.chance(10) and not leases and not ask.opens
-        return ask.at(ask.now - choose.of((1, 700, 1500))) if lags else ask
+
+    def _late(self, choose: Choices) -> Admission:
+        """By a worker whose clock lags. Stores forget what has run out at different times, so that leases, operations
+        and windows that ran out in between are left alone."""
+        ask = self._admit(choose)
+        spends = tuple([spend for spend in ask.spends if not isinstance(spend.span, Sliding)])
+        return replace(ask, spends=spends, leases=(), opens=False, once=False).at(ask.now - choose.of((1, 700, 1500)))
+
+    def _behind(self, choose: Choices) -> Admission:
+        """By a worker whose clock lags by less than a window, about counters alone."""
+        ask = Admission(self.clock.now(), 0, self.make.operation(), spends=self._spends(choose, self.places[0]))
+        return ask.at(ask.now - choose.of((0, 1, 300, 700)))
 
     def _create(self, choose: Choices) -> tuple[Any, ...]:
         session = self._fresh(self._session(choose), choose)
@@ -383,7 +395,7 @@ class Life:
     def _ended(self, ended: Any) -> tuple[Any, ...]:
         """Ends in a fixed order, each receipt by its ordinal, without what may stay behind."""
         shown = []
-        for each in sorted(ended, key=lambda each: (each.session.key.hash, each.ended_at, each.reason)):
+        for each in sorted(ended, key=self._place):
             if each.receipt not in self._ordinals:
                 self._ordinals[each.receipt] = len(self._ordinals)
                 self._receipts.append(each.receipt)
@@ -391,6 +403,13 @@ class Life:
             session = replace(each.session.without_payload(), links=links)
             shown.append(Ended(session, each.reason, each.ended_at, str(self._ordinals[each.receipt])))
         return tuple(shown)
+
+    def _place(self, ended: Ended) -> tuple[Any, ...]:
+        """The order of ends in one answer; a name may end several times in one millisecond."""
+        session = ended.session
+        told = self._ordinals.get(ended.receipt, -1)
+        life = session.birth.created_at, session.seen_at, session.hits, session.revision
+        return session.key.hash, ended.ended_at, ended.reason, told, *life
 
 
 def _kept(tally: Tally) -> Tally:

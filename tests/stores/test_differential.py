@@ -13,7 +13,7 @@ from sessionware.core.store import Store
 from sessionware.stores.memory import MemoryStore
 from sessionware.testing import ManualClock
 from tests.selection import selected_stores
-from tests.stores.differential import Life, Step, World, any_step
+from tests.stores.differential import COUNTING, METHODS, Life, Step, World, any_step
 from tests.stores.opening import fresh_store
 
 STEPS = 4_000
@@ -89,10 +89,11 @@ def subject(request, redis_url_if_needed):
     return request.param
 
 
+@pytest.mark.parametrize("methods", [METHODS, COUNTING], ids=["all", "counting"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_long_life_is_the_same_in_every_store(subject, redis_url_if_needed, seed):
+def test_a_long_life_is_the_same_in_every_store(subject, redis_url_if_needed, seed, methods):
     random = Random(seed)
-    script = [any_step(random) for _ in range(STEPS)]
+    script = [any_step(random, methods) for _ in range(STEPS)]
     difference = asyncio.run(first_difference(subject, redis_url_if_needed, script))
     if difference is not None:
         number = int(difference.split(",")[0].split()[1]) if difference.startswith("step") else len(script)
@@ -101,7 +102,7 @@ def test_a_long_life_is_the_same_in_every_store(subject, redis_url_if_needed, se
     assert difference is None, f"{difference}\nafter {len(script)} steps: {script}"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(script=steps)
 def test_a_short_life_is_the_same_in_every_store(subject, redis_url_if_needed, script):
     assert asyncio.run(first_difference(subject, redis_url_if_needed, script)) is None

@@ -199,10 +199,11 @@ def test_e18_memory_is_linear_in_sessions_and_is_given_back():
         gc.collect()
         full = tracemalloc.get_traced_memory()[0] - before
         scene.later(scene.make.session(None).idle)
-        ended = await scene.reap(count)
-        facts: list[Fact] = [Acknowledged(each.session.key.bucket, each.receipt) for each in ended]
-        assert await scene.record(*facts) == [True] * count
-        del ended, facts
+        told = 0
+        while ended := await scene.reap(count):
+            facts: list[Fact] = [Acknowledged(each.session.key.bucket, each.receipt) for each in ended]
+            told += sum(await scene.record(*facts))
+        assert told == count
         scene.later(24 * 3_600_000)
         await scene.reap()
         gc.collect()

@@ -77,7 +77,7 @@ def test_no_increment_is_lost_between_four_processes(url: str) -> None:
     together(url, "increment", processes=4, each=250)
 
     async def total() -> int:
-        async with open_store(url) as store:
+        async with open_store(url, timeout_ms=10_000) as store:
             session = await store.get(Maker.of(store).session("work").key, now=store.clock.now())
             assert session is not None
             return int(session.data or b"0")
@@ -95,7 +95,7 @@ def test_a_cap_of_five_holds_for_creates_in_four_processes(url: str) -> None:
     together(url, "create_under_a_cap", processes=4, each=20)
 
     async def listed() -> int:
-        async with open_store(url) as store:
+        async with open_store(url, timeout_ms=10_000) as store:
             make = Maker.of(store)
             page = await store.list(Query(owner=make.owner(), bucket=make.bucket()), now=make.now)
             assert page.total == len(page.sessions)
@@ -158,7 +158,7 @@ def test_what_one_process_made_another_finds_and_after_all_have_gone_it_is_still
     asyncio.run(with_one_session(url, user="bob"))
 
     async def found() -> bool:
-        async with open_store(url) as store:
+        async with open_store(url, timeout_ms=10_000) as store:
             make = Maker.of(store)
             return await store.get(make.session("work", user="bob").key, now=make.now) is not None
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sessionware.cli import checking, keys
+from sessionware.cli import api_keys, checking, explain_token, keys, settings
 from sessionware.errors import SessionwareError
 
 BAD_INPUT: Final = 2  # as argparse itself does
+INTERRUPTED: Final = 130  # 128 and the number of the signal, as a shell reports it: SIGINT
+NO_READER: Final = 141  # SIGPIPE
+TERMINATED: Final = 143  # SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 well, 1 the answer is no, 2 the question was wrong."""
+    """Run one command; the exit code: 0 well, 1 the answer is no, 2 the question was wrong, else what stopped it."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     command: Callable[[argparse.Namespace], int] | None = getattr(arguments, "command", None)
@@ -23,10 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("sessionware: say what to do, for example: sessionware check-store memory://", file=sys.stderr)
         return BAD_INPUT
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()  # here, where it is known what a closed pipe means
     except SessionwareError as error:
         print(f"sessionware: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+    except checking.Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        print("sessionware: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush at exit complains
+        return NO_READER
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,4 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     checking.add_to(commands)
     keys.add_to(commands)
+    api_keys.add_to(commands)
+    explain_token.add_to(commands)
+    settings.add_to(commands)
     return parser

@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 from msgspec import Struct
 
 from sessionware.core.store import Store
-from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.errors import ConfigError, SessionwareError
 from sessionware.stores.open import open_store
+from sessionware.stores.redaction import redacted
 from sessionware.testing import ManualClock
 from sessionware.testing.check import Opener
 
@@ -38,8 +39,8 @@ def scratch_beside(url: str) -> Iterator[Scratch]:
 
     Raises ConfigError when `url` names no store.
     """
-    scheme, is_url, rest = url.partition("://")
-    shown = f"{scheme}{is_url}{rest.rpartition('@')[2]}"
+    scheme, is_url, _ = url.partition("://")
+    shown = redacted(url)
     if not is_url:
         if "" not in sys.path:
             sys.path.insert(0, "")  # a module:factory may lie in the current folder, as with `python -m`
@@ -58,14 +59,17 @@ def _as_it_is(url: str) -> Iterator[Opener]:
 
 @contextmanager
 def _sqlite_files(url: str) -> Iterator[Opener]:
-    """A folder beside the file, on the same file system; the file itself is never opened."""
+    """A folder beside the file, on the same file system; the file itself is looked at but never opened."""
+    from sessionware.stores.sqlite.files import check_path  # noqa: PLC0415  # engines are loaded when they are named
+
     parts = urlsplit(url)
-    beside = Path(unquote(parts.path).removeprefix("/")).absolute().parent
+    path = Path(unquote(parts.path).removeprefix("/")).absolute()
     numbers = count()
     try:
-        folder = tempfile.TemporaryDirectory(prefix=".sessionware-check-", dir=beside)
+        check_path(path)
+        folder = tempfile.TemporaryDirectory(prefix=".sessionware-check-", dir=path.parent)
     except OSError as error:
-        raise ConfigError(f"store {url}: cannot write into the folder {beside}: {error.strerror}") from error
+        raise ConfigError(f"store {redacted(url)}: cannot write beside {path}: {error.strerror}") from error
     with folder as name:
 
         def opener(clock: ManualClock) -> AbstractAsyncContextManager[Store]:
@@ -92,30 +96,32 @@ def _redis_prefixes(url: str) -> Iterator[Opener]:
         return open_store(with_prefix(f"{ours}{next(numbers)}:"), clock=clock, timeout_ms=TIMEOUT_MS)
 
     open_store(with_prefix(f"{ours}0000:"))  # a prefix that is too long for ours is said before anything is written
-    was_done = False
+    was_opened = True
     try:
         yield opener
-        was_done = True
+    except ConfigError:
+        was_opened = False  # what went wrong is being said already
+        raise
     finally:
         try:
             asyncio.run(_empty(with_prefix(ours), ours))
-        except (StoreUnavailable, OSError) as error:
-            if was_done:
+        except (SessionwareError, OSError) as error:
+            if was_opened:
                 print(f"sessionware: keys with the prefix {ours} were left behind: {error}", file=sys.stderr)
 
 
 async def _empty(url: str, prefix: str) -> None:
-    """Unlink every key with the prefix."""
+    """Unlink every key with the prefix. Raises what `ask` raises."""
     from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
-    from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
+    from sessionware.stores.redis.node import Node, ask  # noqa: PLC0415  # the same
 
     wire = await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open()
     try:
         cursor = b"0"
         while True:
-            cursor, keys = await wire.call("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", SCAN_COUNT)
+            cursor, keys = await ask(wire, "SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", SCAN_COUNT)
             if keys:
-                await wire.call("UNLINK", *keys)
+                await ask(wire, "UNLINK", *keys)
             if cursor == b"0":
                 return
     finally:

@@ -78,7 +78,8 @@ class Admission(Struct, frozen=True, gc=False):
 
     `owner` is the *proved* caller; None means that only the id is presented, and the record's own proof
     decides. `bucket` is the partition's bucket and equals `key.bucket` when there is a key. A `link` may stand
-    for the session. With `once` a repeated `operation` gets the first answer and charges nothing.
+    for the session. With `once` a repeated `operation` about the same session gets the first answer and charges
+    nothing, as long as it would still be let in.
     """
 
     now: int
@@ -97,6 +98,10 @@ class Admission(Struct, frozen=True, gc=False):
     opens: bool = False
     once: bool = False
     lease_ms: int = LEASE_MS
+
+    def __post_init__(self) -> None:
+        if self.new is not None and self.key is not None and self.new.session.birth.key != self.key:
+            raise ValueError("the session to be made must lie under the key that is asked about")
 
     def at(self, now: int) -> Admission:
         """The same question asked at another instant: windows and a new session's life are placed anew."""

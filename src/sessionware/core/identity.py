@@ -12,7 +12,7 @@ from sessionware.core.admission import Token
 from sessionware.core.ids import Addresses, MintedId, SessionKey, SessionName, check_name
 from sessionware.core.ledger import CAP
 from sessionware.core.session import Proof
-from sessionware.errors import InvalidSessionId
+from sessionware.errors import InvalidSessionId, InvalidToken
 
 Partition = Literal["owner", "org"]
 
@@ -78,6 +78,10 @@ def prove(claims: Claims, *, addresses: Addresses, partition: Partition = "owner
     (user, org); a caller without an organisation keeps a partition of their own. Overrides that are no
     allowances are dropped: a token must not be able to break a request.
     """
+    _check_text("user", claims.user_id)
+    _check_text("organisation", claims.org_id or "")
+    for group in claims.groups:
+        _check_text("group", group)
     owner = addresses.owner(claims.issuer, claims.user_id)
     org = addresses.org(claims.issuer, claims.org_id) if claims.org_id else b""
     user_tag = addresses.tag("u", owner)
@@ -99,6 +103,14 @@ def prove(claims: Claims, *, addresses: Addresses, partition: Partition = "owner
         proof=claims.proof,
         limits=_allowances(claims.limits),
     )
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raise InvalidToken for half a surrogate pair: no store and no log can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidToken(f"the {what} is not proper Unicode text") from error
 
 
 def developer(addresses: Addresses) -> Identity:

@@ -42,9 +42,12 @@ class SessionKey(Struct, frozen=True, gc=False, array_like=True):
 
 
 class MintedId(Struct, frozen=True):
-    """An id that we made: a tag that names the partition, a dot, a secret."""
+    """An id that we made: a tag that names the partition, a dot, a secret. Its repr never shows the secret."""
 
     text: str
+
+    def __repr__(self) -> str:
+        return f"MintedId({self.tag}., {len(self.text)} characters)"  # never the secret
 
     @property
     def tag(self) -> str:

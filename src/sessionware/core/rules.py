@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sessionware.core.admission import VICTIMS_MAX, Admission, Binding, Caps, Outcome
+from sessionware.core.admission import VICTIMS_MAX, Admission, Admitted, Binding, Caps, Outcome
 from sessionware.core.ledger import Counter, Lease, LeaseTally, Spend, Tally, charged, fits, rolled
 from sessionware.core.session import EndReason, Override, Proof, Session
 
@@ -44,6 +44,20 @@ def refusal(ask: Admission, session: Session | None, *, not_before: int, token_r
     if ask.token is not None and (token_revoked or ask.token.issued_at <= not_before):
         return Outcome.REVOKED
     return None
+
+
+def operation_name(ask: Admission) -> tuple[bytes, bytes]:
+    """Whose operation this is, and its name: bound to what was asked about, so that no other session gets its answer.
+
+    A repeated operation gets its first answer only where it would be let in now: see `repeats`.
+    """
+    about = (ask.key.hash if ask.key is not None else b"") + (ask.link.hash if ask.link is not None else b"")
+    return ask.owner or b"", ask.operation + about
+
+
+def repeats(first: Admitted | None, session: Session | None) -> bool:
+    """Whether the first answer still holds: not when the session that it speaks of has ended since."""
+    return first is not None and (first.session is None or session is not None)
 
 
 def allowance_of(

@@ -39,6 +39,7 @@ ENDED_MAX: Final = 10_000  # and so are the oldest ones beyond this many per buc
 OPERATION_KEEP_MS: Final = 300_000  # how long a repeated operation id gets the first answer
 OPERATIONS_MAX: Final = 1024  # per owner; the oldest beyond this are forgotten
 PAGE_MAX: Final = 1000  # sessions in one page of a listing
+REAP_MAX: Final = 1000  # sessions that one reap ends: more would stall an engine, or an event loop
 LINKS_MAX: Final = 100  # legacy MCP sessions inside one session
 
 
@@ -221,7 +222,7 @@ class Store(Protocol):
         """Remove up to `limit` expired sessions, and those idle for `idle_for` ms; hand out unacknowledged ends.
 
         A session that is open is not idle. Does nothing while the clock is settling after a jump. `limit` bounds
-        all that is handed out; limit 0 is the readiness probe.
+        all that is handed out (at most REAP_MAX); limit 0 is the readiness probe.
         """
         ...
 

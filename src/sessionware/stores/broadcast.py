@@ -63,7 +63,9 @@ class Watch:
         self._wake.set()
 
     def resync(self) -> None:
-        """Something may have been missed: say so, and repeat the greeting."""
+        """Something may have been missed: say so, and repeat the greeting; what still waited is part of it."""
+        if len(self._waiting) >= BACKLOG_MAX:
+            self._waiting.clear()
         self._waiting.extend([Gap(), *self._greeting()])
         self._wake.set()
 

@@ -14,9 +14,11 @@ from msgspec import Struct
 from sessionware.core.store import Clock, Store
 from sessionware.errors import ConfigError
 from sessionware.stores.memory import MemoryStore
+from sessionware.stores.redaction import ENCODE_HINT, redacted
 from sessionware.stores.sealing import Sealer
 
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 _SYNCHRONOUS: Final[dict[str, Literal["normal", "full"]]] = {"normal": "normal", "full": "full"}
 _SQLITE_OPTIONS: Final = frozenset({"max_pages", "synchronous"})
 
@@ -37,49 +39,57 @@ def open_store(url: str, *, clock: Clock | None = None, keys: Sequence[bytes] = 
     """
     options = Options(clock, Sealer(keys), timeout_ms)
     scheme, separator, _ = url.partition("://")
-    if separator:
+    if separator and _SCHEME.fullmatch(scheme):
         opener = _SCHEMES.get(scheme.lower())
         if opener is None:
             raise ConfigError(_unknown_scheme(scheme))
         return opener(url, options)
     if _FACTORY.fullmatch(url):
         return _open_factory(url, options)
+    hint = f"; {ENCODE_HINT}" if "@" in url else ""
     raise ConfigError(
-        f"store {url!r} is neither a URL nor a module:factory: write for example memory://, sqlite:///sessions.db, "
-        "redis://127.0.0.1:6379/0 or mypackage.stores:open_mine"
+        f"store {redacted(url)!r} is neither a URL nor a module:factory: write for example memory://, "
+        f"sqlite:///sessions.db, redis://127.0.0.1:6379/0 or mypackage.stores:open_mine{hint}"
     )
 
 
 def _open_memory(url: str, options: Options) -> Store:
     if url.partition("://")[2].strip("/"):
-        raise ConfigError(f"store {url!r}: memory:// takes no path and no option")
+        raise ConfigError(f"store {redacted(url)!r}: memory:// takes no path and no option")
     return MemoryStore(clock=options.clock)
 
 
 def _open_sqlite(url: str, options: Options) -> Store:
     from sessionware.stores.sqlite import SqliteStore  # noqa: PLC0415  # engines are loaded when they are named
 
-    parts = urlsplit(url)
+    shown = redacted(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its message quotes the URL: neither shown nor chained
+        raise ConfigError(f"store {shown!r} cannot be read: write [ and ] in a file name as %5B and %5D") from None
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(given.keys() - _SQLITE_OPTIONS)
     if unknown:
         raise ConfigError(
-            f"store {url!r}: unknown option {unknown[0]!r}, known are {', '.join(sorted(_SQLITE_OPTIONS))}"
+            f"store {shown!r}: unknown option {redacted(unknown[0])!r}, known are {', '.join(sorted(_SQLITE_OPTIONS))}"
         )
     path = unquote(parts.path).removeprefix("/")
     if parts.netloc or not path:
         raise ConfigError(
-            f"store {url!r} names no file: three slashes for a relative path (sqlite:///sessions.db), "
+            f"store {shown!r} names no file: three slashes for a relative path (sqlite:///sessions.db), "
             "four for an absolute one (sqlite:////var/lib/sessions.db)"
         )
+    if "\0" in path:
+        raise ConfigError(f"store {shown!r}: a file name cannot hold the character NUL (%00)")
     if path == ":memory:":
-        raise ConfigError(f"store {url!r}: for a store that is forgotten with the process use memory://")
+        raise ConfigError(f"store {shown!r}: for a store that is forgotten with the process use memory://")
     pages = given.get("max_pages")
     if pages is not None and not (pages.isascii() and pages.isdigit() and int(pages) > 0):
-        raise ConfigError(f"store {url!r}: max_pages must be a positive number of pages (4096 bytes each)")
+        raise ConfigError(f"store {shown!r}: max_pages must be a positive number of pages (4096 bytes each)")
     synchronous = _SYNCHRONOUS.get(given.get("synchronous", "normal"))
     if synchronous is None:
-        raise ConfigError(f"store {url!r}: synchronous must be normal or full, got {given['synchronous']!r}")
+        got = redacted(given["synchronous"])
+        raise ConfigError(f"store {shown!r}: synchronous must be normal or full, got {got!r}")
     return SqliteStore(
         path,
         clock=options.clock,
@@ -106,11 +116,18 @@ def _open_factory(path: str, options: Options) -> Store:
         found: Any = import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"store {path!r}: there is no module {error.name!r}: is it installed?") from error
+    except SystemExit as error:
+        raise ConfigError(f"store {path!r}: importing {module_name} ended the process (sys.exit)") from error
     for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
         raise ConfigError(f"store {path!r}: {module_name} has no callable {name!r}")
-    store: Store = found(clock=options.clock)
+    try:
+        store: Store = found(clock=options.clock)
+    except SystemExit as error:
+        raise ConfigError(
+            f"store {path!r}: the factory ended the process (sys.exit) instead of making a store"
+        ) from error
     return store
 
 

@@ -103,7 +103,7 @@ def check_that_a_full_store_recovers(path, clock, **options):
     asyncio.run(run())
 
 
-def test_c15_at_max_pages_creating_is_refused_and_reaping_makes_room(tmp_path):
+def test_st_04_at_max_pages_creating_is_refused_and_reaping_makes_room(tmp_path):
     check_that_a_full_store_recovers(tmp_path / "sessions.db", ManualClock(), max_pages=300)
 
 
@@ -123,7 +123,7 @@ def tiny_disk(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_c15_on_a_full_disk_creating_is_refused_and_reaping_makes_room(tiny_disk):
+def test_st_04_on_a_full_disk_creating_is_refused_and_reaping_makes_room(tiny_disk):
     check_that_a_full_store_recovers(tiny_disk / "sessions.db", ManualClock())
 
 

@@ -15,7 +15,9 @@ from sessionware.core.rules import (
     is_refused,
     knows,
     lease_tally,
+    operation_name,
     refusal,
+    repeats,
     tally,
     tally_after,
     victims_wanted,
@@ -37,6 +39,11 @@ def admit(state: State, ask: Admission) -> Admitted:
     outcome = refusal(ask, session, not_before=row.not_before, token_revoked=revoked)
     if outcome is not None:
         return Admitted(outcome, now, reason=_reason(state, ask) if outcome is Outcome.UNKNOWN else None)
+    if ask.once:
+        owner, name = operation_name(ask)
+        first: Admitted | None = state.operations.answer(owner, "admit", name, now)
+        if first is not None and repeats(first, session):
+            return first
     makes = record is None and ask.new is not None
     found, refused = _weigh(state, ask, record, row, makes=makes)
     leases = _lease_tallies(state, ask, session, row) if ask.leases else ()
@@ -60,18 +67,11 @@ def admit(state: State, ask: Admission) -> Admitted:
         if link is not None and ask.touch:
             link = state.links.touch(record, link, now)
     shown = _shown(record.session, ask) if record is not None else None
-    return Admitted(Outcome.ADMITTED, now, shown, is_new, charged, held, link, evicted=evicted)
-
-
-def admit_once(state: State, ask: Admission) -> Admitted:
-    """Answer an admission, or give a repeated operation its first answer."""
-    kept = state.operations.answer(ask.owner or b"", "admit", ask.operation, ask.now)
-    if kept is not None:
-        return kept  # type: ignore[no-any-return]
-    answer = admit(state, ask)
-    if answer.outcome is Outcome.ADMITTED:
-        state.operations.keep(ask.owner or b"", "admit", ask.operation, replace(answer, evicted=()), ask.now)
-    return answer
+    answer = Admitted(Outcome.ADMITTED, now, shown, is_new, charged, held, link)
+    if ask.once:
+        owner, name = operation_name(ask)
+        state.operations.keep(owner, "admit", name, answer, now)
+    return replace(answer, evicted=evicted) if evicted else answer
 
 
 def sweep_for_levels(state: State, new: NewSession, now: int) -> tuple[Ended, ...]:

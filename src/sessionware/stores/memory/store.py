@@ -19,6 +19,7 @@ from sessionware.core.ids import SALT_BYTES, Addresses, SessionKey
 from sessionware.core.session import Ended, EndReason, Link, Session, deadline
 from sessionware.core.store import (
     LINKS_MAX,
+    REAP_MAX,
     Clock,
     Created,
     Linked,
@@ -55,7 +56,7 @@ class MemoryStore:
         self._state.events.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        return admitting.admit_once(self._state, ask) if ask.once else admitting.admit(self._state, ask)
+        return admitting.admit(self._state, ask)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         state, birth = self._state, new.session.birth
@@ -171,7 +172,7 @@ class MemoryStore:
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0 or self.clock.is_settling():
             return []
-        return self._state.reap(now, limit, idle_for)
+        return self._state.reap(now, min(limit, REAP_MAX), idle_for)
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
         return [recording.book(self._state, fact, now) for fact in facts]

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from msgspec import Struct
 
 from sessionware.errors import ConfigError
+from sessionware.stores.redaction import ENCODE_HINT, redacted
 
 DEFAULT_PREFIX: Final = "sw:"
 _PREFIX = re.compile(r"[A-Za-z0-9_.:/-]{1,64}", re.ASCII)
@@ -51,8 +52,19 @@ def read_address(url: str) -> RedisAddress:
 
     Raises ConfigError that names the part at fault and never shows the password.
     """
-    parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    shown = redacted(url)
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "127.0.0.1"
+    except ValueError:  # its message may quote the password: neither shown nor chained
+        raise ConfigError(
+            f"store {shown}: the host cannot be read: write an IPv6 address as [::1]; {ENCODE_HINT}"
+        ) from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError(f"store {shown}: there is an @ behind the host: {ENCODE_HINT}")
+    if parts.username and not parts.password:
+        raise ConfigError(f"store {shown}: a user name without a password: write {parts.scheme}://:PASSWORD@host")
+    shown = shown.partition("?")[0]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
@@ -61,7 +73,7 @@ def read_address(url: str) -> RedisAddress:
     if not _PREFIX.fullmatch(prefix):
         raise ConfigError(f"store {shown}: prefix {prefix!r} must be 1..64 of A-Z a-z 0-9 _ . : / -, for example sw:")
     return RedisAddress(
-        host=parts.hostname or "127.0.0.1",
+        host=host,
         port=_port(parts, shown),
         db=_database(parts.path, shown),
         username=unquote(parts.username or ""),
@@ -77,8 +89,8 @@ def read_address(url: str) -> RedisAddress:
 def _port(parts: SplitResult, shown: str) -> int:
     try:
         return parts.port or 6379
-    except ValueError as error:
-        raise ConfigError(f"store {shown}: the port must be a number 1..65535") from error
+    except ValueError:
+        raise ConfigError(f"store {shown}: the port must be a number 1..65535; {ENCODE_HINT}") from None
 
 
 def _database(path: str, shown: str) -> int:

@@ -22,7 +22,7 @@ CONNECT_S: Final = 2.0  # one attempt: TCP, TLS, AUTH and the checks
 START_S: Final = 5.0  # how long the first connection may take, retries included
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts; calls in between fail at once
 CALIBRATE_TICK_S: Final = 1.0  # how often the clock is asked whether it wants a calibration
-_NOT_WELCOME: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR Client sent AUTH", "ERR DB index")
+_NOT_WELCOME: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR Client sent AUTH")
 _PROBE: Final = "return redis.call('EXISTS', KEYS[1] .. 'computed')"
 
 log = logging.getLogger("sessionware.store")
@@ -54,6 +54,7 @@ class Node:
 
     async def start(self) -> None:
         """Connect for the first time, within START_S. Raises ConfigError when the server can never serve us."""
+        self._closed = False  # a start that failed may be tried again
         give_up_at = asyncio.get_running_loop().time() + START_S
         while True:
             try:
@@ -74,14 +75,11 @@ class Node:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise StoreUnavailable(f"the store {self.address!r} is closed")
-        if self._attempt is None:
-            if loop.time() < self._retry_at:
-                raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
-            self._attempt = loop.create_task(self._connect())
-            self._attempt.add_done_callback(self._settle)
+        if self._attempt is None and loop.time() < self._retry_at:
+            raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
         try:
             async with asyncio.timeout(within or self._timeout):
-                return await asyncio.shield(self._attempt)
+                return await asyncio.shield(self._begin())
         except TimeoutError:
             raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}") from None
         except ConfigError as error:
@@ -114,6 +112,7 @@ class Node:
         self._closed = True
         if self._tick is not None:
             self._tick.cancel()
+            self._tick = None
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.gather(self._attempt, return_exceptions=True)
@@ -125,6 +124,13 @@ class Node:
         if self._clock is not None:
             at = monotonic_ms()
             self._clock.calibrate([(at, store_now, at)])
+
+    def _begin(self) -> asyncio.Task[Wire]:
+        """The attempt under way, or a new one."""
+        if self._attempt is None:
+            self._attempt = asyncio.get_running_loop().create_task(self._connect())
+            self._attempt.add_done_callback(self._settle)
+        return self._attempt
 
     def _settle(self, attempt: asyncio.Task[Wire]) -> None:
         """Note how an attempt went, so that nobody waits for a server that has just been found away."""
@@ -154,6 +160,9 @@ class Node:
         except BaseException:
             await hang_up(wire)
             raise
+        if self._closed:
+            await hang_up(wire)
+            raise StoreUnavailable(f"the store {self.address!r} is closed")
         if self._wire is not None:
             self.reconnects += 1
         self._wire = wire
@@ -163,11 +172,14 @@ class Node:
 
     async def _introduce(self, wire: Wire) -> None:
         address = self.address
-        if address.password:
-            user = (address.username,) if address.username else ()
-            await ask(wire, "AUTH", *user, address.password)
-        if address.db:
-            await ask(wire, "SELECT", address.db)
+        try:
+            if address.password:
+                user = (address.username,) if address.username else ()
+                await ask(wire, "AUTH", *user, address.password)
+            if address.db:
+                await ask(wire, "SELECT", address.db)
+        except (ConfigError, StoreUnavailable) as error:
+            raise type(error)(f"store {address!r}: {error}") from error
 
     async def _check_server(self, wire: Wire) -> None:
         info = _info(await ask(wire, "INFO"))
@@ -198,10 +210,15 @@ class Node:
         await ask(wire, "HSETNX", meta, "salt", known)
         await ask(wire, "HSETNX", meta, "buckets", BUCKETS)
         salt, buckets = await ask(wire, "HMGET", meta, "salt", "buckets")
-        if int(buckets) != BUCKETS:
+        if len(salt or b"") != SALT_BYTES or not (buckets or b"").isdigit():
             raise ConfigError(
-                f"store {self.address!r} was made with {int(buckets)} buckets, a single server has {BUCKETS}: "
-                "choose another prefix, or move the data with `sessionware sessions export`"
+                f"store {self.address!r}: the key {meta} is damaged (salt: {SALT_BYTES} bytes, buckets: a number): "
+                "restore it from a backup, or choose another prefix"
+            )
+        if buckets != str(BUCKETS).encode():
+            raise ConfigError(
+                f"store {self.address!r} was made with {buckets[:20].decode()} buckets, a single server has {BUCKETS}: "
+                "choose another prefix"
             )
         agreed = Addresses(salt, BUCKETS)
         if self.addresses is not None and self.addresses != agreed:
@@ -224,7 +241,10 @@ class Node:
         """Every second: if the clock wants it, take one sample without making anybody wait."""
         self._tick = asyncio.get_running_loop().call_later(CALIBRATE_TICK_S, self._keep_time)
         wire, clock = self.open_wire, self._clock
-        if wire is None or clock is None or not clock.wants_calibration():
+        if wire is None or clock is None:
+            return
+        self._check_salt(wire)
+        if not clock.wants_calibration():
             return
         before = monotonic_ms()
 
@@ -234,6 +254,19 @@ class Node:
                 clock.calibrate([(before, int(seconds) * 1000 + int(micros) // 1000, monotonic_ms())])
 
         wire.call("TIME").add_done_callback(believe)
+
+    def _check_salt(self, wire: Wire) -> None:
+        """Connect anew when the salt is gone or another (FLUSHALL): the next worker would found an installation."""
+
+        def compare(answer: asyncio.Future[Reply]) -> None:
+            if answer.cancelled() or answer.exception() is not None or self.addresses is None or self._closed:
+                return
+            salt = answer.result()
+            if salt != self.addresses.salt and not isinstance(salt, hiredis.ReplyError):
+                wire.close("the installation's salt is gone from the server: connecting anew")
+                self._begin()
+
+        wire.call("HGET", f"{self.address.prefix}meta", "salt").add_done_callback(compare)
 
 
 async def hang_up(wire: Wire) -> None:
@@ -248,6 +281,8 @@ async def ask(wire: Wire, *command: Any) -> Reply:
     """
     reply = await wire.call(*command)
     if isinstance(reply, hiredis.ReplyError):
+        if command[0] == "SELECT" and str(reply).startswith("ERR"):
+            raise ConfigError(f"Redis refused SELECT: {reply}: check the database number in the store's URL")
         if str(reply).startswith(_NOT_WELCOME):
             raise ConfigError(
                 f"Redis refused {command[0]}: {reply}: check the user and the password in the store's URL"

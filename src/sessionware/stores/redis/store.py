@@ -18,6 +18,7 @@ from sessionware.core.session import Ended, EndReason, Link, Session
 from sessionware.core.store import (
     LINKS_MAX,
     PAGE_MAX,
+    REAP_MAX,
     Clock,
     Created,
     Linked,
@@ -41,6 +42,7 @@ from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 
 MAX_SKEW_MS: Final = 2_000
 MOVE_TRIES: Final = 3
+LOG_MAX: Final = 100_000  # items of a log kept or asked for at once: more would stall the server
 _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
 
 
@@ -66,7 +68,11 @@ class RedisStore:
         return self._node.addresses
 
     async def __aenter__(self) -> Self:
-        await self._node.start()
+        try:
+            await self._node.start()
+        except BaseException:
+            await self._node.close()
+            raise
         return self
 
     async def __aexit__(
@@ -163,11 +169,11 @@ class RedisStore:
     async def list(self, query: Query, *, now: int) -> Page:
         created_at, hash_ = read_cursor(query.cursor)
         owner = query.owner.hex() if query.owner is not None else ""
-        asked = [owner, created_at, hash_.hex(), min(query.limit, PAGE_MAX)]
+        asked = [owner, created_at, hash_.hex(), max(min(query.limit, PAGE_MAX), 0)]
         total, page, upstreams, last, last_created = await self._run("list", query.bucket, now, asked)
-        shown = [answers.session(raw, self._sealer, with_payload=False) for raw in page]
+        shown = answers.page(page, self._sealer)
         cursor = write_cursor(last_created, bytes.fromhex(last.decode())) if last else ""
-        return Page(tuple(shown), total, cursor, telling.upstream_counts(upstreams))
+        return Page(shown, total, cursor, telling.upstream_counts(upstreams))
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0:
@@ -176,11 +182,12 @@ class RedisStore:
         if self.clock.is_settling():
             return []
         ended: list[Ended] = []
-        rank = 0
+        left, rank = min(limit, REAP_MAX), 0
         while rank >= 0:
-            asked = [limit - len(ended), "" if idle_for is None else idle_for, rank]
+            asked = [left, "" if idle_for is None else idle_for, rank]
             raw, rank = await self._run("reap", 0, now, asked)
             ended += answers.ends(raw, 0, self._sealer)
+            left -= len(raw)
         return ended
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
@@ -190,18 +197,23 @@ class RedisStore:
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
-        raw = await self._run("revoke", bucket, now, telling.revocation(revocation))
+        asked = telling.revocation(revocation)
+        raw, more = await self._run("revoke", bucket, now, asked)
         await self._command("PUBLISH", self._keys.events, telling.revoked(revocation))
-        return list(answers.ends(raw, bucket, self._sealer))
+        ended = list(answers.ends(raw, bucket, self._sealer))
+        while more:
+            raw, more = await self._run("revoke", bucket, now, asked)
+            ended += answers.ends(raw, bucket, self._sealer)
+        return ended
 
     async def append(self, key: SessionKey, log: Log, item: bytes, *, keep: int, now: int) -> int:
         sealed = self._sealer.seal(item, place=Place(key, NO_OWNER, log.value))
-        asked = [key.hash.hex(), log.value, _LOG_COUNT[log], keep, sealed]
+        asked = [key.hash.hex(), log.value, _LOG_COUNT[log], min(keep, LOG_MAX), sealed]
         count: int = _found(await self._run("append", key.bucket, now, asked))[1]
         return count
 
     async def tail(self, key: SessionKey, log: Log, count: int, *, now: int) -> Sequence[bytes]:
-        raw = _found(await self._run("tail", key.bucket, now, [key.hash.hex(), log.value, count]))
+        raw = _found(await self._run("tail", key.bucket, now, [key.hash.hex(), log.value, min(count, LOG_MAX)]))
         place = Place(key, NO_OWNER, log.value)
         return [self._sealer.open(item, place=place) for item in raw[1]]
 

@@ -110,11 +110,12 @@ def moved(raw: Any, bucket: int, sealer: Sealer) -> Moved:
 
 
 def upstream_counts(flat: list[bytes]) -> dict[tuple[str, str], int]:
-    """Read the hash of bound sessions per (pool, upstream)."""
+    """Read the hash of bound sessions per (pool, upstream): `length of pool:pool upstream` as ending.lua writes it."""
     counts = {}
     for place, count in zip(flat[::2], flat[1::2], strict=True):
-        pool, _, upstream = place.decode().partition("\n")
-        counts[pool, upstream] = int(count)
+        length, _, names = place.partition(b":")
+        pool, upstream = names[: int(length)], names[int(length) :]
+        counts[pool.decode(), upstream.decode()] = int(count)
     return counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Final
 
 import hiredis
@@ -20,6 +21,8 @@ from sessionware.stores.redis.wire import Reply
 RETRY_S: Final = 0.5  # between attempts to subscribe again: within the second that an event may take
 PULSE_S: Final = 5.0  # a subscription that is silent is asked this often whether it still stands
 
+log = logging.getLogger("sessionware.store")
+
 
 class Subscription:
     """One subscription per store object, made when somebody first watches, remade when it breaks."""
@@ -31,6 +34,7 @@ class Subscription:
         self._broadcast = Broadcast(lambda: tuple(self._orgs.values()))
         self._task: asyncio.Task[None] | None = None
         self._connected = False
+        self._warned = False
 
     def watch(self) -> Watch:
         if self._task is None:
@@ -67,16 +71,29 @@ class Subscription:
     async def _read_orgs(self) -> None:
         wire = await self._node.wire()
         flat = await ask(wire, "HGETALL", f"{self._keys.base(0)}w")
-        self._orgs = {
-            bytes.fromhex(org.decode()): OrgLimitsNow(bytes.fromhex(org.decode()), unpack_overrides(limits))
-            for org, limits in zip(flat[::2], flat[1::2], strict=True)
-        }
+        self._orgs = {}
+        for name, limits in zip(flat[::2], flat[1::2], strict=True):
+            try:
+                org = bytes.fromhex(name.decode())
+                self._orgs[org] = OrgLimitsNow(org, unpack_overrides(limits))
+            except answers.DAMAGED:
+                self._warn("the overrides of an organisation cannot be read")
 
     def _hear(self, reply: Reply) -> None:
         if isinstance(reply, hiredis.ReplyError) or not isinstance(reply, list) or reply[0] != b"message":
             return
-        event: Event | None = answers.event(reply[2])
+        try:
+            event: Event | None = answers.event(reply[2])
+        except answers.DAMAGED:
+            self._warn("a message cannot be read")
+            return
         if isinstance(event, OrgLimitsNow):
             self._orgs[event.org] = event
         if event is not None:
             self._broadcast.publish(event)
+
+    def _warn(self, what: str) -> None:
+        """Once per store: whoever writes nonsense may write a lot of it."""
+        if not self._warned:
+            self._warned = True
+            log.warning("%s: %s and is ignored: does something else write there?", self._keys.events, what)

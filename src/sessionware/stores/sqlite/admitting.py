@@ -19,7 +19,9 @@ from sessionware.core.rules import (
     is_refused,
     knows,
     lease_tally,
+    operation_name,
     refusal,
+    repeats,
     tally,
     tally_after,
 )
@@ -63,6 +65,10 @@ def admit(tables: Tables, ask: Admission) -> Admitted:
     outcome = refusal(ask, session, not_before=row.not_before, token_revoked=standing.token_until > now)
     if outcome is not None:
         return Admitted(outcome, now, reason=_reason(tables, ask) if outcome is Outcome.UNKNOWN else None)
+    if ask.once:
+        first = operations.answer(tables, _name(ask), now, kind=_admitted)
+        if first is not None and repeats(first, session):
+            return first
     payload = open_payload(record, tables.sealer) if record is not None and ask.wants_data else None
     link = opened_link(link, tables.sealer) if link is not None else None
     found = counters.Found(tables)
@@ -87,19 +93,15 @@ def admit(tables: Tables, ask: Admission) -> Admitted:
         if link is not None and ask.touch:
             link = links.touch(tables, link, now)
     shown = _shown(record.session, payload) if record is not None else None
-    return Admitted(Outcome.ADMITTED, now, shown, is_new, charged, held, link, evicted=evicted)
+    answer = Admitted(Outcome.ADMITTED, now, shown, is_new, charged, held, link)
+    if ask.once:
+        operations.keep(tables, _name(ask), answer, now)
+    return replace(answer, evicted=evicted) if evicted else answer
 
 
-def admit_once(tables: Tables, ask: Admission) -> Admitted:
-    """Answer an admission, or give a repeated operation its first answer."""
-    name = operations.Name(ask.owner or b"", "admit", ask.operation)
-    kept = operations.answer(tables, name, ask.now, kind=_admitted)
-    if kept is not None:
-        return kept
-    answer = admit(tables, ask)
-    if answer.outcome is Outcome.ADMITTED:
-        operations.keep(tables, name, replace(answer, evicted=()), ask.now)
-    return answer
+def _name(ask: Admission) -> operations.Name:
+    owner, name = operation_name(ask)
+    return operations.Name(owner, "admit", name)
 
 
 def _find(tables: Tables, ask: Admission) -> Standing:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sessionware.core.facts import SessionGone
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.rules import knows
-from sessionware.core.session import Ended, EndReason, Link, Proof, Session, tombstone_ms
+from sessionware.core.session import TOMBSTONE_MAX_MS, Ended, EndReason, Link, Proof, Session, tombstone_ms
 from sessionware.core.store import CLAIM_MS, ENDED_KEEP_MS, ENDED_MAX
 from sessionware.errors import PayloadUnreadable
 from sessionware.stores.codec import pack
@@ -47,6 +47,25 @@ def end(tables: Tables, record: Record, reason: EndReason, now: int) -> Ended:
     return _handed_over(at_rest, number, tables.sealer)
 
 
+def end_due(tables: Tables, now: int, limit: int) -> list[Ended]:
+    """End what has expired. A row that cannot be read ends, too, but there is nothing to hand over."""
+    found, lost = records.due(tables, now, limit)
+    for hash_ in lost:
+        _end_unreadable(tables, hash_, now)
+    return [end(tables, record, EndReason.EXPIRED, now) for record in found]
+
+
+def _end_unreadable(tables: Tables, hash_: bytes, now: int) -> None:
+    key = SessionKey(0, hash_)  # one file is one partition
+    discarded = records.discard(tables, hash_)
+    for level in discarded.holds:
+        counters.add_level(tables, level, -1)
+    until = now + TOMBSTONE_MAX_MS
+    tables.execute(_BURY, (hash_, EndReason.EXPIRED.value, discarded.owner, Proof.TOKEN.value, until))
+    tables.publish(SessionGone(key, EndReason.EXPIRED), now)
+    _log.error("session %s has expired, its row could not be read: it was removed, nobody is told its end", ref(key))
+
+
 def bury(tables: Tables, session: Session, reason: EndReason, now: int) -> None:
     """Remember why a key's session ended, for its owner, for a while."""
     birth = session.birth
@@ -78,9 +97,17 @@ def claim_again(tables: Tables, now: int, limit: int) -> list[Ended]:
     if limit <= 0:
         return []
     rows = tables.execute(_UNCLAIMED, (now, now - ENDED_KEEP_MS, limit)).fetchall()
-    for number, _ in rows:
+    claimed = []
+    for number, body in rows:
+        try:
+            at_rest = _ended.decode(body)
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            _log.error("the end %d cannot be read and is dropped: %s", number, error)  # known
+            tables.execute("DELETE FROM ended WHERE id = ?", (number,))
+            continue
         tables.execute("UPDATE ended SET claimed_until = ? WHERE id = ?", (now + CLAIM_MS, number))
-    return [_handed_over(_ended.decode(body), number, tables.sealer) for number, body in rows]
+        claimed.append(_handed_over(at_rest, number, tables.sealer))
+    return claimed
 
 
 def forget(tables: Tables, now: int, limit: int) -> None:

@@ -40,6 +40,11 @@ def is_damage(error: BaseException) -> bool:
     return primary_code(error) in DAMAGED
 
 
+def moved(path: Path) -> StoreUnavailable:
+    """What callers are told when the path leads to another file than the one that is open, or to none."""
+    return StoreUnavailable(f"session store {path} was moved or replaced while in use: restart on the right file")
+
+
 def unavailable(error: sqlite3.Error, path: Path) -> StoreUnavailable:
     """What callers are told: the file, SQLite's own words and the way out."""
     name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")

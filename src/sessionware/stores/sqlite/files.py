@@ -19,8 +19,16 @@ _OTHERS: Final = 0o077
 LOCK_WAIT_MS: Final = 60_000  # as long as another process may check or salvage a large file at its start
 _LOCK_PAUSE_S: Final = 0.01
 CACHED_STATEMENTS: Final = 256
+IDENTITY_EVERY_MS: Final = 250  # between two looks at whether the file is still the one that was opened
 
 _log = logging.getLogger(__name__)
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Where a path leads from here: a later `os.chdir` must not lead elsewhere. Raises ConfigError."""
+    if "\0" in os.fspath(path):
+        raise ConfigError(f"session store {os.fspath(path)!r}: a path cannot have a NUL character in it")
+    return Path(path).absolute()
 
 
 def check_path(path: Path) -> None:
@@ -93,10 +101,17 @@ class FileIdentity:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._was = self._identity()
+        self._looked_at = monotonic_ms()
 
     def stands(self) -> bool:
-        """Whether the path still leads to that file."""
-        return self._identity() == self._was
+        """Whether the path still led to that file when last looked at; once it does not, every call looks."""
+        now = monotonic_ms()
+        if now - self._looked_at < IDENTITY_EVERY_MS:
+            return True
+        if self._identity() != self._was:
+            return False
+        self._looked_at = now
+        return True
 
     def _identity(self) -> tuple[int, int] | None:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from msgspec.structs import replace
 
-from sessionware.core.ids import SessionKey
+from sessionware.core.ids import SessionKey, ref
 from sessionware.core.session import Link
+from sessionware.errors import PayloadUnreadable
 from sessionware.stores.codec import pack
 from sessionware.stores.sqlite.rows import read_link
 from sessionware.stores.sqlite.tables import Tables
@@ -20,6 +22,8 @@ _PUT: Final = (
     "body = excluded.body, handshake = excluded.handshake"
 )
 
+_log = logging.getLogger(__name__)
+
 
 def get(tables: Tables, key: SessionKey) -> Link | None:
     row = tables.execute(_GET, (key.hash,)).fetchone()
@@ -27,8 +31,14 @@ def get(tables: Tables, key: SessionKey) -> Link | None:
 
 
 def all_of(tables: Tables, session: SessionKey) -> tuple[Link, ...]:
-    """A session's links in the order in which they came."""
-    return tuple([read_link(*row) for row in tables.execute(_ALL, (session.hash,)).fetchall()])
+    """A session's links in the order in which they came; one that cannot be read is logged and left out."""
+    found = []
+    for row in tables.execute(_ALL, (session.hash,)).fetchall():
+        try:
+            found.append(read_link(*row))
+        except PayloadUnreadable as error:
+            _log.error("session %s: %s", ref(session), error)  # a known condition
+    return tuple(found)
 
 
 def add(tables: Tables, link: Link, at_most: int) -> tuple[Link, ...]:

@@ -18,8 +18,7 @@ def sweep_for_levels(tables: Tables, new: NewSession, now: int) -> tuple[Ended, 
     """Remove a few expired sessions when a level is full: it counts them until they are reaped."""
     if all(counters.level(tables, level.key) < level.allowance for level in new.caps.levels):
         return ()
-    due = records.due(tables, now, VICTIM_SCAN)
-    return tuple([ends.end(tables, record, EndReason.EXPIRED, now) for record in due])
+    return tuple(ends.end_due(tables, now, VICTIM_SCAN))
 
 
 def room_for(tables: Tables, new: NewSession, now: int, *, leaving: Record | None = None) -> Room | str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -19,19 +18,21 @@ from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.sealing import Place
 from sessionware.stores.sqlite import links, owners, records
 from sessionware.stores.sqlite.events import unpack_event
-from sessionware.stores.sqlite.faults import unavailable
+from sessionware.stores.sqlite.faults import moved, unavailable
+from sessionware.stores.sqlite.files import FileIdentity
 from sessionware.stores.sqlite.lane import Call
-from sessionware.stores.sqlite.rows import COLUMNS, opened, opened_link, read_record
+from sessionware.stores.sqlite.rows import COLUMNS, opened, opened_link
 from sessionware.stores.sqlite.tables import Tables
 
+TAIL_MAX: Final = 10_000  # items of one log in one answer
 NEWS_MAX: Final = 1000  # events in one poll; when there are so many, the next one follows at once
 
 _PAGE: Final = (
-    f"SELECT {COLUMNS}, s.hash FROM sessions s "  # noqa: S608  # constants only
+    f"SELECT {COLUMNS}, s.created_at, s.hash FROM sessions s "  # noqa: S608  # constants only
     "WHERE (s.created_at, s.hash) > (?, ?) AND s.expires_at > ? ORDER BY s.created_at, s.hash LIMIT ?"
 )
 _OWNED_PAGE: Final = (
-    f"SELECT {COLUMNS}, s.hash FROM sessions s "  # noqa: S608
+    f"SELECT {COLUMNS}, s.created_at, s.hash FROM sessions s "  # noqa: S608
     "WHERE s.owner = ? AND (s.created_at, s.hash) > (?, ?) AND s.expires_at > ? "
     "ORDER BY s.created_at, s.hash LIMIT ?"
 )
@@ -54,24 +55,27 @@ class News(Struct, frozen=True):
 class Reader:
     """Answers what waits together from one snapshot, which is younger than any answer that was given before."""
 
-    def __init__(self, connection: sqlite3.Connection, tables: Tables, *, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, tables: Tables, *, identity: FileIdentity) -> None:
         self._connection = connection
         self._tables = tables
-        self._path = path
+        self._identity = identity
 
     def run(self, calls: Sequence[Call]) -> None:
-        """Answer the calls, each by itself."""
-        execute = self._tables.execute
+        """Answer the calls, each by itself; whatever happens, no snapshot outlives its batch."""
+        if not self._identity.stands():
+            for call in calls:
+                call.error = moved(self._identity.path)
+            return
         try:
-            execute("BEGIN")
+            self._tables.execute("BEGIN")
             for call in calls:
                 self._apply(call)
-            execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
             for call in calls:
-                call.error = call.error or unavailable(error, self._path)
+                call.error = call.error or unavailable(error, self._identity.path)
+        finally:
+            if self._connection.in_transaction:
+                self._tables.execute("ROLLBACK")
 
     def close(self) -> None:
         self._tables.close()
@@ -85,7 +89,9 @@ class Reader:
         except SessionwareError as refusal:
             call.error = refusal
         except sqlite3.Error as error:
-            call.error = unavailable(error, self._path)
+            call.error = unavailable(error, self._identity.path)
+        except Exception as error:  # noqa: BLE001  # told to its caller, like any other answer
+            call.error = error
 
 
 def get(tables: Tables, question: tuple[SessionKey, int]) -> Session | None:
@@ -100,7 +106,7 @@ def get(tables: Tables, question: tuple[SessionKey, int]) -> Session | None:
 
 
 def page(tables: Tables, question: tuple[Query, int]) -> Page:
-    """One page of live sessions, oldest first."""
+    """One page of live sessions, oldest first. One that cannot be read is left out: it hides no other."""
     query, now = question
     if query.owner is None:
         total = tables.execute("SELECT sessions FROM installation").fetchone()[0]
@@ -114,9 +120,9 @@ def page(tables: Tables, question: tuple[Query, int]) -> Page:
         rows = tables.execute(_PAGE, (*place, wanted + 1)).fetchall()
     else:
         rows = tables.execute(_OWNED_PAGE, (query.owner, *place, wanted + 1)).fetchall()
-    shown = [read_record(row, row[-1]).session for row in rows[:wanted]]
-    cursor = write_cursor(shown[-1].birth.created_at, shown[-1].key.hash) if len(rows) > wanted else ""
-    return Page(tuple(shown), total, cursor)
+    shown = tuple([record.session for record in records.readable(rows[:wanted])])
+    cursor = write_cursor(*rows[wanted - 1][-2:]) if len(rows) > wanted else ""
+    return Page(shown, total, cursor)
 
 
 def tail(tables: Tables, question: tuple[SessionKey, Log, int, int]) -> list[bytes]:
@@ -128,7 +134,7 @@ def tail(tables: Tables, question: tuple[SessionKey, Log, int, int]) -> list[byt
     if count <= 0:
         return []
     place = Place(key, record.session.birth.owner, log.value)
-    rows = tables.execute(_TAIL, (key.hash, log.value, count)).fetchall()
+    rows = tables.execute(_TAIL, (key.hash, log.value, min(count, TAIL_MAX))).fetchall()
     return [tables.sealer.open(row[0], place=place) for row in reversed(rows)]
 
 
@@ -136,8 +142,7 @@ def idle(tables: Tables, question: tuple[int, int, int]) -> tuple[SessionKey, ..
     """The oldest sessions that nothing has touched for a while and that are not open; at most `limit`."""
     now, limit, idle_for = question
     found = []
-    for row in tables.execute(_IDLE, (now - idle_for,)):
-        record = read_record(row, row[-1])
+    for record in records.readable(tables.execute(_IDLE, (now - idle_for,))):
         if not record.is_open(now):
             found.append(record.session.key)
             if len(found) >= limit:

@@ -95,7 +95,7 @@ def revoke(tables: Tables, revoking: tuple[Revocation, int]) -> list[Ended]:
 def reap(tables: Tables, reaping: Reaping) -> list[Ended]:
     """End what has expired (and what is idle for longer than asked), then collect garbage."""
     now, limit = reaping.now, reaping.limit
-    ended = [ends.end(tables, record, EndReason.EXPIRED, now) for record in records.due(tables, now, limit)]
+    ended = ends.end_due(tables, now, limit)
     for key in reaping.idle:
         if len(ended) >= limit or reaping.idle_for is None:
             break

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from sessionware.core.admission import VICTIM_SCAN
 from sessionware.core.ids import SessionKey
 from sessionware.core.rules import index_lags
 from sessionware.core.session import Session
-from sessionware.stores.codec import pack
+from sessionware.errors import PayloadUnreadable
+from sessionware.stores.codec import pack, unpack_bindings, unpack_birth
 from sessionware.stores.sealing import Place
 from sessionware.stores.sqlite.rows import COLUMNS, Record, Row, changing, read_record, seal_payload
 from sessionware.stores.sqlite.tables import Tables
@@ -45,6 +50,17 @@ _HANGING_ON: Final = {
     "logs": "DELETE FROM logs WHERE session = ?",
     "log_counts": "DELETE FROM log_counts WHERE session = ?",
 }
+_EXPIRES_AT: Final = 3  # its place among COLUMNS
+
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+class Discarded(Struct, frozen=True):
+    """What is known of a session whose row could not be read."""
+
+    owner: bytes
+    holds: tuple[bytes, ...]
 
 
 def find(tables: Tables, key: SessionKey) -> Record | None:
@@ -95,13 +111,16 @@ def insert(tables: Tables, session: Session) -> Record:
 
 def remove(tables: Tables, record: Record, *, keep: Sequence[str] = ()) -> None:
     """Take a session out, with all that hangs on it but what is kept."""
-    hash_ = record.session.birth.key.hash
+    _take_out(tables, record.session.birth.key.hash, record.session.bindings, keep)
+
+
+def _take_out(tables: Tables, hash_: bytes, bindings: Mapping[str, str], keep: Sequence[str] = ()) -> None:
     tables.execute("DELETE FROM sessions WHERE hash = ?", (hash_,))
     for name, statement in _HANGING_ON.items():
         if name not in keep:
             tables.execute(statement, (hash_,))
     tables.execute("UPDATE installation SET sessions = sessions - 1")
-    count_bindings(tables, record.session.bindings, -1)
+    count_bindings(tables, bindings, -1)
 
 
 def write_back(tables: Tables, record: Record) -> None:
@@ -119,9 +138,11 @@ def file_anew(tables: Tables, record: Record) -> None:
 
 def refile(tables: Tables, record: Record) -> None:
     record.indexed_at = record.session.expires_at
-    tables.execute(
-        "UPDATE sessions SET indexed_at = ? WHERE hash = ?", (record.indexed_at, record.session.birth.key.hash)
-    )
+    _file_at(tables, record.session.birth.key.hash, record.indexed_at)
+
+
+def _file_at(tables: Tables, hash_: bytes, expires_at: int) -> None:
+    tables.execute("UPDATE sessions SET indexed_at = ? WHERE hash = ?", (expires_at, hash_))
 
 
 def count_bindings(tables: Tables, bindings: Mapping[str, str], change: int) -> None:
@@ -138,33 +159,52 @@ def owned_count(tables: Tables, owner: bytes) -> int:
 
 def oldest_owned(tables: Tables, owner: bytes) -> list[Record]:
     """The oldest records of an owner, as many as one call may look at."""
-    return _all(tables.execute(_BY_OWNER, (owner, VICTIM_SCAN)).fetchall())
+    return list(readable(tables.execute(_BY_OWNER, (owner, VICTIM_SCAN)).fetchall()))
 
 
 def made_before(tables: Tables, owner: bytes, instant: int, now: int) -> list[Record]:
     """An owner's live sessions that were made at or before an instant, oldest first."""
-    return _all(tables.execute(_MADE_BEFORE, (owner, instant, now)).fetchall())
+    return list(readable(tables.execute(_MADE_BEFORE, (owner, instant, now)).fetchall()))
 
 
 def started_by(tables: Tables, token: bytes, now: int) -> list[Record]:
     """The live sessions that a token started, oldest first."""
-    return _all(tables.execute(_BY_TOKEN, (token, now)).fetchall())
+    return list(readable(tables.execute(_BY_TOKEN, (token, now)).fetchall()))
 
 
-def due(tables: Tables, now: int, limit: int) -> list[Record]:
-    """Records whose time has come; those that were touched since they were filed are filed anew."""
+def due(tables: Tables, now: int, limit: int) -> tuple[list[Record], list[bytes]]:
+    """Records whose time has come, and the hashes of such rows that cannot be read.
+
+    Those that were touched since they were filed are filed anew.
+    """
     found: dict[bytes, Record] = {}
+    lost: set[bytes] = set()
     while len(found) < limit:
         rows = tables.execute(_DUE, (now, limit)).fetchall()
-        fresh = [record for record in _all(rows) if record.session.birth.key.hash not in found]
-        for record in fresh:
-            if record.session.expires_at <= now:
-                found[record.session.birth.key.hash] = record
-            else:
-                refile(tables, record)
+        fresh = [row for row in rows if row[-1] not in found and row[-1] not in lost]
+        for row in fresh:
+            hash_, expires_at = row[-1], row[_EXPIRES_AT]
+            if isinstance(expires_at, int) and expires_at > now:
+                _file_at(tables, hash_, expires_at)
+                continue
+            try:
+                found[hash_] = read_record(row, hash_)
+            except PayloadUnreadable:
+                lost.add(hash_)
         if len(rows) < limit or not fresh:
             break
-    return list(found.values())[:limit]
+    return list(found.values())[:limit], list(lost)
+
+
+def discard(tables: Tables, hash_: bytes) -> Discarded:
+    """Take out a row that cannot be read, with all that hangs on it; answers what could still be read of it."""
+    owner, packed_birth, packed_bindings = tables.execute(
+        "SELECT owner, birth, bindings FROM sessions WHERE hash = ?", (hash_,)
+    ).fetchone()
+    holds = _or_none(lambda: unpack_birth(packed_birth).holds)
+    bindings = _or_none(lambda: unpack_bindings(packed_bindings))
+    _take_out(tables, hash_, bindings or {})
+    return Discarded(owner if isinstance(owner, bytes) else b"", holds or ())
 
 
 def reseal_logs(tables: Tables, old: Place, new: Place) -> list[Row]:
@@ -180,8 +220,20 @@ def reseal_logs(tables: Tables, old: Place, new: Place) -> list[Row]:
     return moved
 
 
-def _all(rows: Sequence[Row]) -> list[Record]:
-    return [read_record(row, row[-1]) for row in rows]
+def readable(rows: Iterable[Row]) -> Iterator[Record]:
+    """The records of rows that end with their hash; one that cannot be read is logged and hides no other."""
+    for row in rows:
+        try:
+            yield read_record(row, row[-1])
+        except PayloadUnreadable as error:
+            _log.error("session store: a session is left out: %s", error)  # a known condition
+
+
+def _or_none(read: Callable[[], Answer]) -> Answer | None:
+    try:
+        return read()
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return None
 
 
 def _number(row: Any) -> int:

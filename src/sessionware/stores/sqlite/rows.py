@@ -21,6 +21,7 @@ COLUMNS: Final = (
 HANDSHAKE: Final = "handshake"
 _counters = msgspec.msgpack.Decoder(dict[bytes, tuple[int, int, int]])
 _open = msgspec.msgpack.Decoder(dict[bytes, int])
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)  # not MessagePack, not UTF-8, not even bytes
 
 Row = tuple[Any, ...]
 
@@ -59,7 +60,7 @@ def read_record(row: Row, hash_: bytes, *, sealed: tuple[bytes, bytes] | None = 
     """Make a record of COLUMNS. Raises PayloadUnreadable when the row is not one of ours, or another session's."""
     try:
         return _read_record(row, hash_, sealed)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise PayloadUnreadable(f"the row of session {hash_.hex()[:8]} cannot be read: {error}") from error
 
 
@@ -130,5 +131,8 @@ def opened_link(link: Link, sealer: Sealer) -> Link:
 
 
 def read_link(body: bytes, seen_at: int, handshake: bytes) -> Link:
-    """The link of one row, its handshake still sealed."""
-    return replace(unpack_link(body), seen_at=seen_at, handshake=handshake)
+    """The link of one row, its handshake still sealed. Raises PayloadUnreadable when it is not one of ours."""
+    try:
+        return replace(unpack_link(body), seen_at=seen_at, handshake=handshake)
+    except _UNREADABLE as error:
+        raise PayloadUnreadable(f"the row of a link cannot be read: {error}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Sequence
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, get_args
 
@@ -16,6 +15,7 @@ from sessionware.core.ids import Addresses, SessionKey
 from sessionware.core.session import Ended, EndReason, Link, Session
 from sessionware.core.store import (
     LINKS_MAX,
+    REAP_MAX,
     Clock,
     Created,
     Linked,
@@ -30,8 +30,8 @@ from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.cursor import read_cursor
 from sessionware.stores.sealing import Sealer
 from sessionware.stores.sqlite import changing, reading, recording
-from sessionware.stores.sqlite.admitting import admit, admit_once
-from sessionware.stores.sqlite.files import FileIdentity, FileLock, connect
+from sessionware.stores.sqlite.admitting import admit
+from sessionware.stores.sqlite.files import FileIdentity, FileLock, absolute, connect
 from sessionware.stores.sqlite.lane import Lane
 from sessionware.stores.sqlite.opening import Synchronous, open_file
 from sessionware.stores.sqlite.reading import News, Reader
@@ -68,7 +68,7 @@ class SqliteStore:
         if synchronous not in get_args(Synchronous):
             raise ConfigError(f"synchronous must be one of {', '.join(get_args(Synchronous))}, got {synchronous!r}")
         self.clock: Clock = clock or HostClock()
-        self.path = Path(path)
+        self.path = absolute(path)
         self._sealer = sealer
         self._timeout_ms = timeout_ms
         self._max_pages = max_pages
@@ -103,7 +103,7 @@ class SqliteStore:
         await self._close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        return await self._writes.ask(admit_once if ask.once else admit, ask)
+        return await self._writes.ask(admit, ask)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         return await self._writes.ask(changing.create, (new, operation, now))
@@ -140,6 +140,7 @@ class SqliteStore:
             return await self._writes.ask(changing.probe, None)
         if self.clock.is_settling():
             return []
+        limit = min(limit, REAP_MAX)
         idle: tuple[SessionKey, ...] = ()
         if idle_for is not None:
             idle = await self._reads.ask(reading.idle, (now, limit, idle_for))
@@ -182,20 +183,27 @@ class SqliteStore:
             raise
 
     def _open_reader(self) -> Reader:
+        identity = FileIdentity(self.path)
         connection = connect(self.path, "ro")
         connection.execute(f"PRAGMA busy_timeout = {self._timeout_ms}")
-        return Reader(connection, Tables(connection, self._sealer), path=self.path)
+        return Reader(connection, Tables(connection, self._sealer), identity=identity)
 
     async def _close(self) -> None:
+        """Close all, whatever happens: each `finally` holds even when the wait before it was cancelled."""
         self._stop.set()
         try:
             await self._watching.close()
-            await self._reads.close()
         finally:
             try:
-                await self._writes.close()
+                await self._reads.close()
             finally:
-                self._stop.clear()
-                if self._lock is not None:
-                    self._lock.close()
-                    self._lock = None
+                await self._close_writes()
+
+    async def _close_writes(self) -> None:
+        try:
+            await self._writes.close()
+        finally:
+            self._stop.clear()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None

@@ -15,7 +15,7 @@ from typing import Final
 from sessionware.clock import monotonic_ms
 from sessionware.core.facts import Event
 from sessionware.errors import SessionwareError, StoreUnavailable
-from sessionware.stores.sqlite.faults import is_busy, is_full, unavailable
+from sessionware.stores.sqlite.faults import is_busy, is_full, moved, unavailable
 from sessionware.stores.sqlite.files import FileIdentity
 from sessionware.stores.sqlite.lane import Call
 from sessionware.stores.sqlite.recording import Reaping
@@ -24,7 +24,6 @@ from sessionware.stores.sqlite.tables import Tables
 
 BUSY_RETRY_S: Final = 0.000_25  # shorter than the pause between two batches of a busy process: nobody starves
 BUSY_MARGIN: Final = 10  # the last tenth of a deadline is for saying what was waited for
-IDENTITY_EVERY_MS: Final = 1_000  # between two looks at whether the file is still the one that was opened
 
 _log = logging.getLogger(__name__)
 
@@ -47,17 +46,14 @@ class Writer:
         self._reserve = reserve
         self._identity = identity
         self._margin_ms = patience_ms // BUSY_MARGIN
-        self._looked_at = 0
         self._pause = threading.Event()
 
     def run(self, calls: Sequence[Call]) -> list[tuple[int, Event]] | None:
         """Answer the calls after they are committed; returns the events that they wrote, with their numbers."""
         self._tables.news = []
-        if not self._is_still_there():
+        if not self._identity.stands():
             for call in calls:
-                call.error = StoreUnavailable(
-                    f"session store {self._identity.path} was moved or replaced while in use: restart on the right file"
-                )
+                call.error = moved(self._identity.path)
             return None
         error = self._together(calls)
         if error is not None:
@@ -68,15 +64,6 @@ class Writer:
             self._singly(calls, error)
         self._reserve.restore()
         return self._tables.news or None
-
-    def _is_still_there(self) -> bool:
-        now = monotonic_ms()
-        if now - self._looked_at < IDENTITY_EVERY_MS:
-            return True
-        if self._identity.stands():
-            self._looked_at = now
-            return True
-        return False
 
     def close(self) -> None:
         self._tables.close()

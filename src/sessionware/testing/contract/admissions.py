@@ -204,6 +204,29 @@ class Admissions(Exam):
         assert shown == set((await scene.read(work)).bindings.values())
 
     @law
+    async def test_a_repeated_operation_is_of_one_session_only(self, scene: Scene) -> None:
+        """SES-03: strangers share no owner, and must not share answers either."""
+        one, two = await scene.start_anonymous(data=b"one"), await scene.start_anonymous(data=b"two")
+        operation = scene.make.operation()
+        first = await scene.admit(one, operation=operation, once=True)
+        other = await scene.admit(two, operation=operation, once=True)
+        assert first.session is not None
+        assert other.session is not None
+        assert (first.session.data, other.session.data) == (b"one", b"two")
+        nobody = scene.make.key_beside(one.key)
+        assert await scene.outcome(nobody, operation=operation, once=True) is Outcome.UNKNOWN
+
+    @law
+    async def test_a_repeated_operation_is_let_in_only_while_it_would_be(self, scene: Scene) -> None:
+        """JWT-13: revocation and the end of a session are in force for repeats, too."""
+        work, token, operation = await scene.start(), scene.make.token(), scene.make.operation()
+        assert await scene.outcome(work, operation=operation, once=True, token=token) is Outcome.ADMITTED
+        await scene.revoke(TokenRevocation(token.hash, NEVER))
+        assert await scene.outcome(work, operation=operation, once=True, token=token) is Outcome.REVOKED
+        await scene.store.delete(work.key, now=scene.now)
+        assert await scene.outcome(work, operation=operation, once=True) is Outcome.UNKNOWN
+
+    @law
     async def test_a_repeated_operation_gets_its_first_answer_and_charges_nothing(self, scene: Scene) -> None:
         """ST-08: what was taken once is taken once."""
         work, spend, operation = await scene.start(), scene.make.spend(cost=3), scene.make.operation()

@@ -153,7 +153,7 @@ class Reaping(Exam):
 
     @law
     async def test_a_sweep_hands_over_what_has_expired_and_then_nothing(self, scene: Scene) -> None:
-        """C8: three, then none."""
+        """C8, C10: three at once after their time, then none."""
         short = [await scene.start(str(number), idle=1000) for number in range(3)]
         long = await scene.start("long")
         scene.later(1000)

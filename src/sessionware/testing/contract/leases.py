@@ -53,6 +53,10 @@ class Leases(Exam):
         await scene.admit(work, operation=operation, leases=(lease,))
         scene.later(LEASE_MS)
         assert await scene.record(released(scene, operation, lease, session=work)) == [False]
+        short = await scene.start("short", idle=1000)
+        await scene.admit(short, operation=operation, opens=True)
+        scene.later(1000)
+        assert await scene.record(released(scene, operation, session=short)) == [False]
 
     @law
     async def test_a_slot_of_a_worker_that_died_frees_itself(self, scene: Scene) -> None:

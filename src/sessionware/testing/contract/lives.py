@@ -19,7 +19,7 @@ class Lives(Exam):
 
     @law
     async def test_an_idle_session_is_gone_at_its_instant_before_any_sweep(self, scene: Scene) -> None:
-        """A20, C2."""
+        """A20, C1, C2."""
         work = await scene.start(idle=MINUTE)
         scene.later(MINUTE - 1)
         assert await scene.lives(work), "it died a millisecond early"

@@ -12,13 +12,6 @@ local spends, leases = tonumber(ARGV[13]), tonumber(ARGV[14])
 local first_lease = 15 + spends * 9
 local new_at = first_lease + leases * 4
 
-if once then
-  local first_answer = rarely()
-  local kept = first_answer(owner, 'admit:' .. ARGV[3])
-  if kept then
-    return kept
-  end
-end
 local by_link = link ~= ''
 if link ~= '' then
   local session = call('HGET', base .. 'L:' .. link, 'k')
@@ -113,6 +106,16 @@ if ARGV[8] ~= '' then
   if (until_at and tonumber(until_at) > now) or tonumber(ARGV[9]) <= not_before then
     reply[1] = 'revoked'
     return reply
+  end
+end
+
+-- A repeated operation gets its first answer, but only where it would be let in now, and about the same session.
+local operation = 'admit:' .. ARGV[3] .. ARGV[6] .. ARGV[7]
+if once then
+  local first_answer = rarely()
+  local first = first_answer(owner, operation)
+  if first and (first[3] == '' or state) then
+    return first
   end
 end
 
@@ -211,8 +214,8 @@ for n = 0, leases - 1 do
   local h = held[n]
   if taken then
     local set = base .. 'l:' .. ARGV[first_lease + n * 4]
+    call('ZADD', set, ARGV[12], ARGV[3]) -- before what frees: a full server must refuse (making.lua)
     call('ZREMRANGEBYSCORE', set, '-inf', ARGV[1])
-    call('ZADD', set, ARGV[12], ARGV[3])
     call('PEXPIRE', set, tonumber(ARGV[12]) - now + 60000)
     h[1] = h[4] and h[1] or h[1] + 1
   end
@@ -221,8 +224,8 @@ end
 if taken and state then
   if leases > 0 or opens then
     local set = base .. 'n:' .. id
-    call('ZREMRANGEBYSCORE', set, '-inf', ARGV[1])
     call('ZADD', set, ARGV[12], ARGV[3])
+    call('ZREMRANGEBYSCORE', set, '-inf', ARGV[1])
     call('PEXPIRE', set, tonumber(ARGV[12]) - now + 60000)
   end
   if ARGV[10] ~= '' then
@@ -272,7 +275,7 @@ if once and taken then
   local _, keep_answer = rarely()
   local evicted = reply[16]
   reply[16] = {}
-  keep_answer(owner, 'admit:' .. ARGV[3], reply)
+  keep_answer(owner, operation, reply)
   reply[16] = evicted
 end
 return reply

@@ -9,10 +9,11 @@ if now >= expires_at then
   return {'missing'}
 end
 local log, keep = base .. 'g:' .. ARGV[3] .. ':' .. ARGV[4], tonumber(ARGV[6])
+local count = call('HINCRBY', key, ARGV[5], 1) -- first, so that a full server refuses (making.lua)
 if keep > 0 then
   call('RPUSH', log, ARGV[7])
   call('LTRIM', log, -keep, -1)
 else
   call('DEL', log)
 end
-return {'added', call('HINCRBY', key, ARGV[5], 1)}
+return {'added', count}

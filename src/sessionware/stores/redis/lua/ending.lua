@@ -10,8 +10,9 @@ local function add_level(key, change)
   end
 end
 
+-- The length keeps apart pools and upstreams whatever characters they are made of (telling.py reads it).
 local function count_binding(pool, upstream, change)
-  local place = pool .. '\n' .. upstream
+  local place = string.format('%d:', #pool) .. pool .. upstream
   if call('HINCRBY', base .. 'u', place, change) <= 0 then
     call('HDEL', base .. 'u', place)
   end

@@ -14,10 +14,10 @@ if now >= expires_at then
   return {'missing'}
 end
 local before = call('HGET', base .. 'L:' .. link, 'k')
-if before and before ~= id then
-  drop_link(before, link)
-end
 call('HSET', base .. 'L:' .. link, 'b', ARGV[7], 'n', ARGV[8], 'h', ARGV[9], 'k', id)
+if before and before ~= id then
+  call('ZREM', base .. 'j:' .. before, link)
+end
 call('ZADD', base .. 'j:' .. id, ARGV[8], link)
 local unlinked = {}
 local excess = call('ZCARD', base .. 'j:' .. id) - tonumber(ARGV[10])

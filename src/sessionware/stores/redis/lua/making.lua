@@ -24,6 +24,12 @@ local function is_open(id)
   return call('ZCOUNT', base .. 'n:' .. id, '(' .. ARGV[1], '+inf') > 0
 end
 
+-- A full server refuses a script only at its first write, and only if that takes memory. Whatever ends
+-- sessions to make one does this before: it changes nothing, and an OOM error ends the script here.
+local function want_memory()
+  call('INCRBY', base .. 'es', 0)
+end
+
 -- Up to `limit` expired sessions, by the index; what was touched since it was filed is filed anew.
 local function due_sessions(limit)
   local due = {}
@@ -64,6 +70,7 @@ local function sweep_for_levels(at, evicted)
     full = full or level_used(ARGV[place + 1]) >= tonumber(ARGV[place + 2])
   end
   if full then
+    want_memory()
     for _, id in ipairs(due_sessions(VICTIM_SCAN)) do
       evicted[#evicted + 1] = end_session(id, 'expired')
     end
@@ -139,6 +146,9 @@ local function room_for(at, leaving)
 end
 
 local function make(at, room, evicted, hits)
+  if #room > 0 then
+    want_memory()
+  end
   for _, victim in ipairs(room) do
     evicted[#evicted + 1] = end_session(victim[1], victim[2])
   end
@@ -147,8 +157,8 @@ local function make(at, room, evicted, hits)
   local created_at, expires_at = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 6])
   local state = struct.pack(STATE, created_at, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), expires_at,
     tonumber(ARGV[at + 7]), hits, tonumber(ARGV[at + 9]), expires_at)
-  call('DEL', base .. 'z:' .. id)
   call('HSET', key, 's', state, 'o', owner .. ARGV[at + 2], 'b', ARGV[at + 10], 'm', ARGV[at + 11], 'd', ARGV[at + 12])
+  call('DEL', base .. 'z:' .. id)
   for field, offset in pairs({f = 13, u = 14, l = 15, v = 16, N = 17}) do
     if ARGV[at + offset] ~= '' then
       call('HSET', key, field, ARGV[at + offset])

@@ -38,6 +38,7 @@ for n = 1, #fields, 2 do
     kept[#kept + 1] = fields[n + 1]
   end
 end
+want_memory()
 local unlinked, links = {}, call('ZRANGE', base .. 'j:' .. old, 0, -1)
 if ARGV[7] == '1' then
   unlinked = links_of(old)

@@ -2,11 +2,12 @@
 -- look for idle ones from. Answers the ends and the rank to go on from, or -1.
 local limit, rank = tonumber(ARGV[3]), tonumber(ARGV[5])
 local ended = {}
+-- The first write takes no memory, so a full server is still swept.
+call('ZREMRANGEBYSCORE', base .. 't', '-inf', ARGV[1])
 if rank == 0 then
   for _, id in ipairs(due_sessions(limit)) do
     ended[#ended + 1] = end_session(id, 'expired')
   end
-  call('ZREMRANGEBYSCORE', base .. 't', '-inf', ARGV[1])
 end
 local following = -1
 if ARGV[4] ~= '' and #ended < limit then

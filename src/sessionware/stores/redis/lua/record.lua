@@ -104,7 +104,7 @@ if kind == 'released' then
   for n = 6, #ARGV do
     release(base .. 'l:' .. ARGV[n])
   end
-  if ARGV[5] ~= '' then
+  if ARGV[5] ~= '' and live(ARGV[5]) then
     release(base .. 'n:' .. ARGV[5])
   end
   return released

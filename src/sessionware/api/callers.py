@@ -1,0 +1,64 @@
+"""The only place where the API learns who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, ClassVar, Protocol
+
+from sessionware.asgi.cookies import is_cross_site
+from sessionware.asgi.options import Engine
+from sessionware.asgi.reading import read
+from sessionware.core.ids import MintedId, SessionName
+from sessionware.credentials.presented import Place
+from sessionware.credentials.resolved import Kind, Target
+from sessionware.errors import SessionwareError
+from sessionware.service import Actor
+
+Scope = MutableMapping[str, Any]
+
+
+class CallerOf(Protocol):
+    """Says who is calling, and which session the request presents.
+
+    Raises the errors of bad credentials. `is_admin` is decided by the API, from the identity's scopes.
+    """
+
+    async def __call__(self, scope: Scope, /) -> Actor: ...
+
+
+class CrossSite(SessionwareError):
+    """Another site's page sent this in its visitor's name."""
+
+    code: ClassVar[str] = "cross_site"
+    status_hint: ClassVar[int] = 403
+
+
+def caller_of(engine: Callable[[], Engine]) -> CallerOf:
+    """The callers of a running installation, resolved as the middleware does it; nothing is loaded or touched."""
+
+    async def ask(scope: Scope, /) -> Actor:
+        parts = engine()
+        seen = read(scope, parts.options.names)
+        now = parts.runtime.now()
+        resolved = parts.resolver.resolve_at_once(seen.presented, now)
+        if resolved is None:
+            resolved = await parts.resolver.resolve(seen.presented, now)
+        target = resolved.target
+        if target is not None and target.place is Place.COOKIE and is_cross_site(scope, seen, parts.options):
+            raise CrossSite("Cross-site request refused")
+        tokens = seen.presented.session_token
+        return Actor(
+            identity=resolved.identity,
+            presented=_presented(target),
+            session_token=tokens[0] if len(tokens) == 1 else None,
+            client=parts.resolver.client(seen.presented),
+        )
+
+    return ask
+
+
+def _presented(target: Target | None) -> MintedId | SessionName | None:
+    """A derived session was not presented: the identity selects it."""
+    if target is None or target.kind is Kind.DERIVED:
+        return None
+    return MintedId(target.text) if target.kind is Kind.MINTED else SessionName(target.text)

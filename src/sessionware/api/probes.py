@@ -1,0 +1,49 @@
+"""The endpoints that machines ask: is it alive, is it ready, what has it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from sessionware.api.calls import Answer, Call
+from sessionware.errors import StoreUnavailable
+
+UNAVAILABLE: Final = 503
+NOT_READY: Final = ((b"retry-after", b"1"),)
+
+
+class Readiness(Struct, frozen=True):
+    """What readiness depends on besides the store. `upstreams` are listed; a dead one does not make us unready."""
+
+    is_draining: bool = False
+    upstreams: Mapping[str, Any] = {}
+
+
+def always_ready() -> Readiness:
+    return Readiness()
+
+
+class Probes:
+    """Answers without looking at credentials: nothing here tells anything of anybody."""
+
+    def __init__(self, readiness: Callable[[], Readiness]) -> None:
+        self._readiness = readiness
+
+    async def health(self, _: Call) -> Answer:
+        """GET /health: this process answers. Asks no store."""
+        return Answer({"status": "ok"})
+
+    async def ready(self, call: Call) -> Answer:
+        """GET /ready: 503 only when the store is unreachable or we drain."""
+        now = self._readiness()
+        shown: dict[str, Any] = {"upstreams": dict(now.upstreams)} if now.upstreams else {}
+        if now.is_draining:
+            return Answer({"status": "draining", "error": "Draining"} | shown, UNAVAILABLE, NOT_READY)
+        runtime = call.sessions.runtime
+        try:
+            await runtime.store.reap(now=runtime.now(), limit=0)
+        except StoreUnavailable:
+            return Answer({"status": "unavailable", "error": "Store unavailable"} | shown, UNAVAILABLE, NOT_READY)
+        return Answer({"status": "ready"} | shown)

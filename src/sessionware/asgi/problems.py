@@ -1,0 +1,125 @@
+"""The only place that turns refusals and errors into responses: problem+json with our stable codes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from sessionware.asgi.limit_headers import Header, Style, limit_headers
+from sessionware.core.decision import Refused
+from sessionware.errors import (
+    InvalidToken,
+    LimitExceeded,
+    SessionNotFound,
+    SessionwareError,
+    StoreUnavailable,
+    TooManySessions,
+)
+
+PROBLEM_JSON: Final = b"application/problem+json"
+STORE_RETRY_S: Final = 1  # what is said when nobody knows better
+_TITLES: Final = {
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
+    413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway",
+    503: "Service Unavailable",
+}  # fmt: skip
+# The two texts that tell a bad credential nothing about itself.
+_TEXTS: Final = {"invalid_token": "Permission denied", "permission_denied": "Permission denied"}
+
+
+class Problem(Struct, frozen=True):
+    """One complete response."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+def problem(
+    status: int, error: str, code: str, *, extra: dict[str, Any] | None = None, headers: list[Header] | None = None
+) -> Problem:
+    """An RFC 9457 problem with `error` and `code` beside its own members; never cached."""
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "error": error, "code": code}
+        | (extra or {})
+    )
+    return Problem(
+        status,
+        [
+            (b"content-type", PROBLEM_JSON),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            *(headers or []),
+        ],
+        body,
+    )
+
+
+def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Problem:
+    """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST)."""
+    extra: dict[str, Any] = {}
+    headers = limit_headers(refusal.standings, style=style)
+    if refusal.reason is not None:
+        extra["reason"] = refusal.reason.value
+    elif refusal.code == "session_invalid":
+        extra["reason"] = "unknown"
+    standing = refusal.limit
+    if standing is not None:
+        extra |= {
+            "limit": standing.name,
+            "scope": standing.scope,
+            "used": standing.used,
+            "allowance": standing.allowance,
+            "resets_at": _moment(standing.resets_at),
+        }
+    if refusal.retry_after_ms is not None:
+        extra["retry_after_ms"] = refusal.retry_after_ms
+        headers += _retry(refusal.retry_after_ms)
+    if not refusal.should_retry:
+        headers.append((b"x-should-retry", b"false"))
+    headers += _challenge(refusal.code)
+    return problem(status or refusal.status_hint, refusal.message, refusal.code, extra=extra, headers=headers)
+
+
+def failed(error: SessionwareError) -> Problem:
+    """What an error of ours says to the client; nothing of what it says to the log that could be a secret."""
+    extra: dict[str, Any] = {}
+    headers = _challenge(error.code)
+    if isinstance(error, StoreUnavailable):
+        headers += _retry(STORE_RETRY_S * 1000)
+        return problem(error.status_hint, "Store unavailable", error.code, headers=headers)
+    if isinstance(error, LimitExceeded):
+        extra = {"limit": error.name, "used": error.used, "allowance": error.allowance}
+        extra["retry_after_ms"] = error.retry_after_ms
+        headers += _retry(error.retry_after_ms)
+    if isinstance(error, TooManySessions):
+        headers += _retry(STORE_RETRY_S * 1000)
+    text = _TEXTS.get(error.code) or ("Session not found" if isinstance(error, SessionNotFound) else str(error))
+    if error.status_hint >= 500:  # noqa: PLR2004  # our own faults are for the log
+        text = "Internal error"
+    return problem(error.status_hint, text, error.code, extra=extra, headers=headers)
+
+
+def _retry(milliseconds: int) -> list[Header]:
+    seconds = max(1, -(-milliseconds // 1000))
+    return [(b"retry-after", str(seconds).encode()), (b"retry-after-ms", str(milliseconds).encode())]
+
+
+def _challenge(code: str) -> list[Header]:
+    """RFC 9110 11.6.1: a 401 says what would help. Only a token's fault is a Bearer's."""
+    if code == InvalidToken.code:
+        return [(b"www-authenticate", b'Bearer error="invalid_token"')]
+    if code in {"session_invalid", "session_required"}:
+        return [(b"www-authenticate", b"Session")]
+    if code == "identity_required":
+        return [(b"www-authenticate", b"Bearer")]
+    return []
+
+
+def _moment(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,73 @@
+"""The only place that translates settings into what each layer wants to know of them."""
+
+from __future__ import annotations
+
+from sessionware.asgi.options import CookieOptions, Options
+from sessionware.asgi.reading import Names
+from sessionware.config.settings import Settings
+from sessionware.gate import FailurePolicy
+from sessionware.service.terms import Terms
+
+_SECURE = {"auto": None, "on": True, "off": False}
+
+
+def terms_of(settings: Settings) -> Terms:
+    """On which terms sessions live."""
+    return Terms(
+        idle_ms=settings.session_ttl,
+        max_age_ms=settings.session_max_age,
+        max_ttl_ms=settings.session_max_ttl,
+        per_user=settings.max_sessions_per_user,
+        evicts=settings.on_user_full == "evict_oldest",
+        max_sessions=settings.max_sessions,
+        per_client=settings.max_sessions_per_client,
+        anonymous=settings.anonymous,
+        partition=settings.partition,
+        require_org=settings.require_org,
+        session_token=settings.session_token,
+        max_context=settings.max_context,
+        max_metadata=settings.max_metadata,
+        max_data=settings.max_data,
+        issuers=tuple([issuer.issuer for issuer in settings.issuers])
+        or ((settings.jwt_issuer or "",) if settings.verifies_tokens else ()),
+    )
+
+
+def failure_of(settings: Settings) -> FailurePolicy:
+    """What happens when the store does not answer."""
+    return FailurePolicy(
+        sessions=settings.on_store_down_sessions,
+        limits=settings.on_store_down_limits,
+        workers_hint=settings.workers_hint,
+        # Our own stores keep their deadlines themselves; a module:factory is held to it here.
+        deadline_ms=0 if "://" in settings.store else settings.store_timeout,
+    )
+
+
+def options_of(settings: Settings) -> Options:
+    """What the edge looks at."""
+    name = settings.cookie_name(is_secure=settings.cookie_secure == "on") or ""
+    return Options(
+        names=Names(
+            session_header=(settings.session_header or "").lower().encode(),
+            session_cookie=name,
+            session_query=settings.session_query or "",
+            user_header=(settings.user_header or "").lower().encode(),
+        ),
+        exempt_paths=frozenset(settings.exempt_paths),
+        on_missing=settings.on_missing,
+        on_unknown=settings.on_unknown,
+        ratelimit_headers=settings.ratelimit_headers,
+        cookie=CookieOptions(
+            name=name,
+            secure=_SECURE[settings.cookie_secure],
+            same_site=settings.cookie_samesite,
+            domain=settings.cookie_domain or "",
+            path=settings.cookie_path,
+            max_age_s=settings.cookie_max_age // 1000 or None,
+        ),
+        csrf=settings.csrf,
+        public_url=settings.public_url or "",
+        allowed_origins=frozenset(settings.allowed_origins),
+        scope_session=settings.scope_session,
+    )

@@ -1,0 +1,31 @@
+"""What the checks look at: settings that were read well, and what each is called where the user wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from msgspec import Struct
+
+from sessionware.config.settings import Settings
+from sessionware.config.table import BY_KEY
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """All settings together, and the environment that they came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    environ: Mapping[str, str]
+
+    def named(self, key: str) -> str:
+        return self.sources.get(key) or BY_KEY[key].variable
+
+    def is_set(self, key: str) -> bool:
+        return key in self.sources
+
+    @property
+    def is_memory(self) -> bool:
+        return self.settings.store.lower().startswith("memory:")
+
+
+Check = Callable[[Case], Iterator[str]]

@@ -1,0 +1,104 @@
+"""What every part of the service works with, handed over once by whoever assembles it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
+
+from msgspec import Struct, field
+
+from sessionware.core.facts import Acknowledged
+from sessionware.core.ids import Addresses, SessionKey
+from sessionware.core.policy import Policy
+from sessionware.core.session import Ended, Link, Override, Session
+from sessionware.core.store import Store
+from sessionware.errors import StoreUnavailable
+from sessionware.service.making import Entropy, Ground
+from sessionware.service.terms import Terms
+from sessionware.telemetry import Action, Endings, Feature, Observers, Reason, Telemetry
+from sessionware.telemetry.health import Health
+
+Locks = WeakValueDictionary[SessionKey, asyncio.Lock]
+
+OPERATION_BYTES: Final = 16
+_NO_OVERRIDES: Final[Mapping[str, Override]] = {}
+
+
+class Reaping(Protocol):
+    """Whoever removes what has expired, now; answers the handles of what ended."""
+
+    async def reap(self, *, idle_for: int | None = None) -> list[str]: ...
+
+
+def nothing_pending(_: SessionKey) -> Sequence[Mapping[str, Any]]:
+    """Without a proxy nobody knows what runs."""
+    return ()
+
+
+def no_overrides(_: bytes) -> Mapping[str, Override]:
+    return _NO_OVERRIDES
+
+
+def leave_upstream(_: Sequence[Link]) -> None:
+    """Without a proxy no link has an upstream to be told."""
+
+
+class Runtime(Struct, frozen=True, kw_only=True):
+    """The store and all that goes with it.
+
+    `pending` lists what a session is doing right now; `unlinked` is told of legacy MCP sessions whose upstream
+    must be closed although their session lives on under another id; `org_limits` are an organisation's overrides
+    as this worker knows them. `locks` let writers of one session in this worker wait for each other.
+    """
+
+    store: Store
+    policy: Policy
+    terms: Terms
+    telemetry: Telemetry
+    observers: Observers
+    endings: Endings
+    reaper: Reaping
+    health: Health
+    pending: Callable[[SessionKey], Sequence[Mapping[str, Any]]] = nothing_pending
+    unlinked: Callable[[Sequence[Link]], None] = leave_upstream
+    org_limits: Callable[[bytes], Mapping[str, Override]] = no_overrides
+    entropy: Entropy = secrets.token_bytes
+    locks: Locks = field(default_factory=WeakValueDictionary)
+
+    @property
+    def addresses(self) -> Addresses:
+        return self.store.addresses
+
+    @property
+    def ground(self) -> Ground:
+        return Ground(self.terms, self.addresses)
+
+    def now(self) -> int:
+        return self.store.clock.now()
+
+    def operation(self) -> bytes:
+        """An id for one call to the store, never used before."""
+        return self.entropy(OPERATION_BYTES)
+
+    def tell_started(self, session: Session) -> None:
+        self.telemetry.started(session)
+        self.observers.started(session)
+
+    async def tell_ended(self, ends: Sequence[Ended]) -> None:
+        """Tell everybody of these ends and acknowledge them; an acknowledgement that is lost only tells them twice."""
+        if not ends:
+            return
+        await self._acknowledge(await self.endings.tell(ends))
+
+    async def acknowledge(self, ends: Sequence[Ended]) -> None:
+        """Take these ends off the list without telling anybody: the session lives on under another id."""
+        await self._acknowledge([Acknowledged(ended.session.key.bucket, ended.receipt) for ended in ends])
+
+    async def _acknowledge(self, receipts: Sequence[Acknowledged]) -> None:
+        try:
+            await self.store.record(receipts, now=self.now())
+        except StoreUnavailable as error:
+            self.telemetry.degraded(Feature.FACTS, Reason.STORE_DOWN, Action.DELAYED, error=error)

@@ -1,0 +1,135 @@
+"""WebSockets through the guard: judged at the handshake, closed when the session ends."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from sessionware.asgi.guard import Guard
+from sessionware.core.store import Query
+from tests.asgi.test_guard import count
+from tests.asgi.world import World, token, world
+
+
+async def echo(socket: WebSocket) -> None:
+    """Counts what it hears in the session, until the client goes."""
+    await socket.accept()
+    async for text in socket.iter_text():
+        session = socket.state.session
+        session.data["heard"] = session.data.get("heard", 0) + 1
+        await socket.send_text(f"{session.user_id}:{text}")
+
+
+ROUTES = [Route("/", count), WebSocketRoute("/ws", echo)]
+
+
+class Client:
+    """The other end of a socket, message by message."""
+
+    def __init__(self, there: World, *offered: str, extensions: dict[str, Any] | None = None, **headers: str) -> None:
+        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        if offered:
+            raw.append((b"sec-websocket-protocol", ", ".join(offered).encode()))
+        scope = {
+            "type": "websocket", "path": "/ws", "query_string": b"", "headers": raw, "client": ("203.0.113.7", 1),
+            "subprotocols": list(offered), "extensions": extensions, "scheme": "ws", "state": {},
+        }  # fmt: skip
+        guard: Guard = there.app
+        self._to_app.put_nowait({"type": "websocket.connect"})
+        self.running = asyncio.ensure_future(guard(scope, self._to_app.get, self.sent.put))
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(5):
+            return await self.sent.get()
+
+    async def say(self, text: str) -> dict[str, Any]:
+        self._to_app.put_nowait({"type": "websocket.receive", "text": text})
+        return await self.next()
+
+    async def leave(self) -> None:
+        self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await self.running
+
+
+def live(scenario: Any, **how: Any) -> None:
+    async def run() -> None:
+        async with world(ROUTES, **how) as there:
+            await scenario(there)
+
+    asyncio.run(run())
+
+
+def test_a_socket_gets_the_session_of_its_subprotocol_and_saves_what_it_wrote() -> None:
+    async def scenario(there: World) -> None:
+        client = Client(there, "sessionware", f"bearer.{token('alice')}")
+        accepted = await client.next()
+        assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", "sessionware")
+        assert (await client.say("hello"))["text"] == "alice:hello"
+        await client.leave()
+        session = (await there.get(user="alice")).json()
+        assert session["turns"] == 1
+        assert await there.data_of("alice") == {"heard": 1, "nested": {"turns": 1}}
+
+    live(scenario)
+
+
+@pytest.mark.parametrize("with_extension", [True, False])
+def test_a_handshake_is_refused_with_the_status_that_a_request_would_get(with_extension):
+    """ASGI-02: before accept, never skipped silently."""
+
+    async def scenario(there: World) -> None:
+        extensions: dict[str, Any] | None = {"websocket.http.response": {}} if with_extension else None
+        client = Client(there, extensions=extensions, authorization="Bearer nonsense")
+        first = await client.next()
+        if with_extension:
+            assert (first["type"], first["status"]) == ("websocket.http.response.start", 401)
+        else:
+            assert (first["type"], first["code"]) == ("websocket.close", 4401)
+        await client.running
+
+    live(scenario)
+
+
+def test_a_socket_over_the_limit_is_refused_at_the_handshake() -> None:
+    async def scenario(there: World) -> None:
+        await there.get(user="alice")
+        client = Client(there, authorization=f"Bearer {token('alice')}")
+        assert (await client.next())["code"] == 4429
+        await client.running
+
+    live(scenario, limits="1/minute per session")
+
+
+def test_a_socket_closes_when_its_session_ends() -> None:
+    """SES-09: within a second, and the session is not made anew by it."""
+
+    async def scenario(there: World) -> None:
+        client = Client(there, authorization=f"Bearer {token('alice')}")
+        assert (await client.next())["type"] == "websocket.accept"
+        await client.say("hello")
+        page = await there.store.list(Query(), now=there.clock.now())
+        (session,) = page.sessions
+        await there.store.delete(session.key, now=there.clock.now())
+        there.engine.ends.ended(session.key)
+        closed = await client.next()
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4401)
+        await client.running
+        assert await there.store.get(session.key, now=there.clock.now()) is None
+
+    live(scenario)
+
+
+def test_a_socket_that_is_cancelled_by_the_server_stays_cancelled() -> None:
+    async def scenario(there: World) -> None:
+        client = Client(there, authorization=f"Bearer {token('alice')}")
+        await client.next()
+        client.running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client.running
+        assert there.engine.ends.waiting() == []
+
+    live(scenario)

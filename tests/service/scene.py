@@ -1,0 +1,108 @@
+"""One service on a memory store whose time stands still, and a few people who ask it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sessionware.core.identity import Claims, prove
+from sessionware.core.ids import parse_presented
+from sessionware.core.limit_grammar import parse_limit, parse_limits
+from sessionware.core.policy import compile_policy
+from sessionware.reaper import Reaper
+from sessionware.service import Actor, Runtime, Sessions, Terms
+from sessionware.stores.memory import MemoryStore
+from sessionware.telemetry import Endings, Observer, Observers, Telemetry
+from sessionware.telemetry.health import Health
+from sessionware.testing import FaultyStore, Maker, ManualClock
+
+ISSUER = "https://issuer.test"
+
+
+class Witness(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.starts = []
+        self.ends = []
+
+    async def on_start(self, session):
+        self.starts.append(session.key)
+
+    async def on_end(self, session, reason):
+        self.ends.append((session.key, reason))
+
+
+class Scene:
+    def __init__(self, store, clock, sessions, witness):
+        self.store = store
+        self.clock = clock
+        self.sessions = sessions
+        self.runtime = sessions.runtime
+        self.witness = witness
+        self.make = Maker.of(store)
+
+    def identity(self, user="alice", *, jti="token", **claims):
+        token = self.make.token(f"{user}-{jti}", issued_at=self.clock.now())
+        said = Claims(issuer=ISSUER, user_id=user, token=token, **claims)
+        return prove(said, addresses=self.store.addresses, partition=self.runtime.terms.partition)
+
+    def actor(self, user="alice", **fields):
+        return Actor(identity=self.identity(user), client="192.0.2.1", **fields)
+
+    def admin(self):
+        return self.actor("root", is_admin=True)
+
+    def holder(self, started, **fields):
+        """Whoever presents nothing but the id."""
+        return Actor(presented=parse_presented(started.id), client="192.0.2.1", **fields)
+
+    def stranger(self, **fields):
+        """Somebody who shows nothing at all."""
+        return Actor(client="192.0.2.1", **fields)
+
+
+@asynccontextmanager
+async def scene(limits="", create_limit="60/minute per user", store=None, **terms):
+    clock = ManualClock()
+    faulty = FaultyStore(store or MemoryStore(clock=clock))
+    async with faulty:
+        telemetry, witness = Telemetry(), Witness()
+        observers = Observers([witness], telemetry=telemetry)
+        health = Health()
+        endings = Endings(observers, telemetry=telemetry, health=health)
+        policy = compile_policy(
+            parse_limits(limits),
+            addresses=faulty.addresses,
+            creation=parse_limit(create_limit) if create_limit else None,
+        )
+        runtime = Runtime(
+            store=faulty,
+            policy=policy,
+            terms=Terms(**({"issuers": (ISSUER,)} | terms)),
+            telemetry=telemetry,
+            observers=observers,
+            endings=endings,
+            reaper=Reaper(faulty, endings, telemetry=telemetry, interval_ms=60_000),
+            health=health,
+        )
+        yield Scene(faulty, clock, Sessions(runtime), witness)
+        await observers.settled()
+        await observers.aclose()
+
+
+def in_scene(**how: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[], None]]:
+    """Tell an async story as a test: it gets a scene of its own."""
+
+    def made(story: Callable[[Scene], Awaitable[None]]) -> Callable[[], None]:
+        async def tell() -> None:
+            async with scene(**how) as ready:
+                await story(ready)
+
+        def test() -> None:
+            asyncio.run(tell())
+
+        test.__name__, test.__doc__, test.__module__ = story.__name__, story.__doc__, story.__module__
+        return test
+
+    return made
