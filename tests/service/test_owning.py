@@ -9,6 +9,7 @@ from sessionware.errors import InvalidToken, PermissionDenied, SessionNotFound
 from sessionware.service import Actor, Sessions
 from sessionware.service.refusals import InvalidValue, SessionDead
 from sessionware.telemetry import Telemetry
+from sessionware.telemetry.audit import AuditEvent
 from tests.service.scene import in_scene
 
 
@@ -190,7 +191,7 @@ async def test_members_of_one_organisation_do_not_own_each_others_sessions(s):
 @in_scene()
 async def test_adm04_what_administrators_do_is_audited_with_refs_only(s):
     """ADM-04."""
-    told = []
+    told: list[AuditEvent] = []
     audited = Telemetry(audit=told.append)
     sessions = Sessions(replace(s.runtime, telemetry=audited))
     made = await sessions.start(by=s.actor("alice"))

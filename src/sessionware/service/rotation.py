@@ -52,7 +52,7 @@ async def rotate(runtime: Runtime, session: Session) -> Rotated:
     return await _reborn(runtime, session, minted, reborn, Caps())
 
 
-async def login(
+async def login(  # noqa: PLR0913  # what users type
     runtime: Runtime,
     session: Session,
     user_id: str,
