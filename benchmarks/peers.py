@@ -21,7 +21,7 @@ from sessionware.stores.redis.scripts import load_scripts
 from sessionware.stores.sealing import Sealer
 
 Call = Callable[[int], Awaitable[object]]
-PEER_SESSIONS = 1_000
+PEER_SESSIONS = 1_000  # as many as the stores are asked about
 
 
 async def start(server: RedisServer | None, stack: AsyncExitStack) -> dict[str, Call]:
@@ -60,6 +60,12 @@ async def _redis_py(server: RedisServer, stack: AsyncExitStack) -> Call:
         return await client.evalsha(shas["admit"], 1, keys.base(0), now, 0, *asked[number % PEER_SESSIONS])
 
     return call
+
+
+async def key_count(server: RedisServer) -> int:
+    """How many keys the server held by then: its time for a call grows with what its caches miss."""
+    async with Redis(port=server.port) as client:
+        return int(await client.dbsize())
 
 
 async def server_side(server: RedisServer, admit: Call) -> dict[str, float]:

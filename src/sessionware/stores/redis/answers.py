@@ -174,7 +174,7 @@ def _named(raw: Raw, place: int) -> str:
         return "an unknown session"
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16_384)
 def _birth(packed: bytes) -> Birth:
     """Births never change: a session that is asked for again and again is decoded once."""
     return unpack_birth(packed)
