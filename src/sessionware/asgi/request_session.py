@@ -15,12 +15,13 @@ from sessionware.core.ids import ref
 from sessionware.core.payload import unpack
 from sessionware.core.session import EndReason, Session, deadline
 from sessionware.core.standing import Standing
-from sessionware.errors import Conflict, LimitExceeded, SessionNotFound
+from sessionware.errors import LimitExceeded
 from sessionware.service import amounts, context
 from sessionware.service.amounts import Reservation, Stand
-from sessionware.service.data import SAVE_TRIES, SessionData, edited, save
+from sessionware.service.data import SessionData, save
 from sessionware.service.runtime import Runtime
 from sessionware.service.times import moment
+from sessionware.service.updating import Updates
 
 _ENDED: Final = "Session not found"
 
@@ -116,25 +117,12 @@ class RequestSession:
     async def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> dict[str, Any]:
         """Change the data atomically: `change` may run again when another request was faster.
 
-        What `change` raises goes through and nothing is written. Raises Conflict after three tries.
+        What `change` raises goes through and nothing is written.
         """
-        runtime = self._runtime
         await self.save()
-        for attempt in range(SAVE_TRIES):
-            packed = edited(self._record.data or b"", change, at_most=runtime.terms.max_data)
-            try:
-                written = await runtime.store.update(
-                    replace(self._record, metadata=None, data=packed), now=runtime.now()
-                )
-            except Conflict:
-                if attempt == SAVE_TRIES - 1:
-                    raise
-                self._record = await self._read()
-                continue
-            self._record = replace(written, data=packed)
-            self.data = SessionData(packed)
-            return dict(self.data)
-        raise AssertionError("the last attempt returns or raises")
+        self._record = await Updates(self._runtime).data(self._record.key, change)
+        self.data = SessionData(self._record.data or b"")
+        return dict(self.data)
 
     async def spend(self, **taken: int) -> tuple[Standing, ...]:
         """Take amounts from the quotas, all or nothing. Raises LimitExceeded (429)."""
@@ -168,12 +156,6 @@ class RequestSession:
         ended = await self._runtime.store.delete(self._record.key, now=self._runtime.now(), reason=EndReason.ENDED)
         if ended is not None:
             await self._runtime.tell_ended([ended])
-
-    async def _read(self) -> Session:
-        newer = await self._runtime.store.get(self._record.key, now=self._runtime.now())
-        if newer is None:
-            raise SessionNotFound(_ENDED)
-        return newer
 
 
 class SessionContext:

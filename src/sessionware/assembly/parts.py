@@ -6,7 +6,7 @@ from sessionware.asgi.options import CookieOptions, Options
 from sessionware.asgi.reading import Names
 from sessionware.config.settings import Settings
 from sessionware.gate import FailurePolicy
-from sessionware.service.terms import Terms
+from sessionware.service.terms import Terms, issuers_of
 
 _SECURE = {"auto": None, "on": True, "off": False}
 
@@ -28,8 +28,7 @@ def terms_of(settings: Settings) -> Terms:
         max_context=settings.max_context,
         max_metadata=settings.max_metadata,
         max_data=settings.max_data,
-        issuers=tuple([issuer.issuer for issuer in settings.issuers])
-        or ((settings.jwt_issuer or "",) if settings.verifies_tokens else ()),
+        issuers=issuers_of(settings),
     )
 
 
