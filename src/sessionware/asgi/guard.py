@@ -80,10 +80,11 @@ class _Exchange:
             try:
                 await app(self._scope, receive, self._pass_on)
             except LimitExceeded as error:
-                if self._status and not self._is_answered:
+                if self._is_answered:
+                    return
+                if self._status:
                     raise
-                if not self._is_answered:
-                    await respond(self._send, failed(error))
+                await respond(self._send, failed(error))
                 return
             if session is not None and self._status < FAILED:
                 await self._save_late(session)

@@ -99,11 +99,6 @@ class RequestSession:
         """The same for `def` handlers, which run in a thread beside the event loop."""
         return SyncSession(self, self._loop)
 
-    @property
-    def is_dirty(self) -> bool:
-        """Whether there is something to save. Raises TypeError or PayloadTooLarge for what cannot be kept."""
-        return not self._is_over and self.data.changes() is not None
-
     async def save(self) -> None:
         """Write what has changed, on top of whatever another request wrote meanwhile. Does nothing without a change."""
         if self._is_over:

@@ -55,9 +55,9 @@ def operation_name(ask: Admission) -> tuple[bytes, bytes]:
     return ask.owner or b"", ask.operation + about
 
 
-def repeats(first: Admitted | None, session: Session | None) -> bool:
+def repeats(first: Admitted, session: Session | None) -> bool:
     """Whether the first answer still holds: not when the session that it speaks of has ended since."""
-    return first is not None and (first.session is None or session is not None)
+    return first.session is None or session is not None
 
 
 def allowance_of(

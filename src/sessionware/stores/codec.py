@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from struct import Struct as Layout
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from sessionware.core.ids import HASH_BYTES, SessionKey
-from sessionware.core.ledger import Counter
 from sessionware.core.session import Birth, Link, Override
 
-_COUNTER: Final = Layout(">QQQ")
 _encoder = msgspec.msgpack.Encoder()
 _birth = msgspec.msgpack.Decoder(Birth)
 _link = msgspec.msgpack.Decoder(Link)
@@ -38,23 +34,3 @@ def unpack_overrides(packed: bytes | None) -> dict[str, Override]:
 
 def unpack_bindings(packed: bytes | None) -> dict[str, str]:
     return _bindings.decode(packed) if packed else {}
-
-
-def pack_counter(counter: Counter) -> bytes:
-    """24 bytes: window, used, before, big-endian, as `struct.pack('>LLL')` writes them in Lua."""
-    return _COUNTER.pack(counter.window, counter.used, counter.before)
-
-
-def unpack_counter(packed: bytes) -> Counter:
-    return Counter(*_COUNTER.unpack(packed))
-
-
-def pack_key(key: SessionKey) -> bytes:
-    """21 bytes: the bucket, then the hash."""
-    return key.bucket.to_bytes(1, "big") + key.hash
-
-
-def unpack_key(packed: bytes) -> SessionKey:
-    if len(packed) != HASH_BYTES + 1:
-        raise ValueError(f"a packed session key has {HASH_BYTES + 1} bytes, got {len(packed)}")
-    return SessionKey(packed[0], packed[1:])

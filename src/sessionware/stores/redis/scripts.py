@@ -16,14 +16,14 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "rebind": ("prelude", "showing", "ending", "rebind"),
     "link": ("prelude", "showing", "operations", "ending", "link"),
     "unlink": ("prelude", "showing", "ending", "unlink"),
-    "moving": ("prelude", "showing", "moving"),
+    "moving": ("prelude", "moving"),
     "move": ("prelude", "showing", "ending", "making", "move"),
     "delete": ("prelude", "showing", "ending", "delete"),
-    "list": ("prelude", "showing", "list"),
+    "list": ("prelude", "list"),
     "reap": ("prelude", "showing", "ending", "making", "reap"),
     "revoke": ("prelude", "showing", "ending", "revoke"),
-    "append": ("prelude", "showing", "append"),
-    "tail": ("prelude", "showing", "tail"),
+    "append": ("prelude", "append"),
+    "tail": ("prelude", "tail"),
     "record": ("prelude", "showing", "operations", "ending", "record"),
 }
 

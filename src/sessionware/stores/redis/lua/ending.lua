@@ -18,12 +18,6 @@ local function count_binding(pool, upstream, change)
   end
 end
 
--- A link as the client reads it: blob, seen_at, handshake, session id, link id.
-local function shown_link(link)
-  local f = call('HMGET', base .. 'L:' .. link, 'b', 'n', 'h', 'k')
-  return {text(f[1]), text(f[2]), text(f[3]), text(f[4]), link}
-end
-
 local function drop_link(id, link)
   call('DEL', base .. 'L:' .. link)
   call('ZREM', base .. 'j:' .. id, link)

@@ -9,7 +9,6 @@ if now >= expires_at then
 end
 local links = {}
 for _, link in ipairs(call('ZRANGE', base .. 'j:' .. ARGV[3], 0, -1)) do
-  local f = call('HMGET', base .. 'L:' .. link, 'b', 'n', 'h', 'k')
-  links[#links + 1] = {text(f[1]), text(f[2]), text(f[3]), text(f[4]), link}
+  links[#links + 1] = shown_link(link)
 end
 return {shown(ARGV[3], true), links}

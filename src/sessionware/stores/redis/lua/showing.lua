@@ -10,6 +10,12 @@ local function shown(id, with_payload)
   return {text(f[1]), text(f[2]), text(f[3]), text(f[4]), text(f[6]), text(f[7]), id, text(f[5])}
 end
 
+-- A link as the client reads it: blob, seen_at, handshake, session id, link id.
+local function shown_link(link)
+  local f = call('HMGET', base .. 'L:' .. link, 'b', 'n', 'h', 'k')
+  return {text(f[1]), text(f[2]), text(f[3]), text(f[4]), link}
+end
+
 local function publish(message)
   call('PUBLISH', string.match(base, '^(.*){') .. 'events', message)
 end
