@@ -7,7 +7,6 @@ import pytest
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from sessionware.asgi.guard import Guard
 from sessionware.core.store import Query
 from tests.asgi.test_guard import count
 from tests.asgi.world import World, token, world
@@ -38,9 +37,8 @@ class Client:
             "type": "websocket", "path": "/ws", "query_string": b"", "headers": raw, "client": ("203.0.113.7", 1),
             "subprotocols": list(offered), "extensions": extensions, "scheme": "ws", "state": {},
         }  # fmt: skip
-        guard: Guard = there.app
         self._to_app.put_nowait({"type": "websocket.connect"})
-        self.running = asyncio.ensure_future(guard(scope, self._to_app.get, self.sent.put))
+        self.running = asyncio.ensure_future(there.app(scope, self._to_app.get, self.sent.put))
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(5):
