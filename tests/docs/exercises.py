@@ -10,7 +10,10 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
+from sessionware.clock import wall_ms
 from tests.docs.blocks import DOCS, ran
+
+MINUTE_MS = 60_000
 
 
 def quick_start(page: ModuleType) -> None:
@@ -29,7 +32,7 @@ def quick_start(page: ModuleType) -> None:
 
 
 def concepts(page: ModuleType) -> None:
-    assert page.printed.splitlines() == ["['work', 'private']"]
+    assert page.printed.splitlines() == ["['private', 'work']"]
     with TestClient(page.app) as client:
         first = client.get("/")
         sid = first.headers["x-session-id"]
@@ -206,7 +209,17 @@ EXERCISES: dict[str, Callable[[ModuleType], None]] = {
 
 
 def exercise(name: str) -> None:
-    """Run a page, and ask of it what it promises."""
+    """Run a page, and ask of it what it promises; once more if a minute has ended meanwhile: its limits begin anew."""
+    began = wall_ms() // MINUTE_MS
+    try:
+        _ask(name)
+    except AssertionError:
+        if wall_ms() // MINUTE_MS == began:
+            raise
+        _ask(name)
+
+
+def _ask(name: str) -> None:
     with ran(DOCS / name) as page:
         EXERCISES.get(name, lambda _: None)(page)
 
