@@ -59,6 +59,7 @@ class Counts:
         self.ended: dict[EndReason, int] = dict.fromkeys(EndReason, 0)
         self.degraded: dict[tuple[Feature, Reason, Action], int] = {}
         self.conflicts = 0
+        self.foreign_ids = 0  # presented by a caller who is proved to be somebody else
         self.alerts = 0
         self.latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0

@@ -66,6 +66,7 @@ class Telemetry:
 
     def foreign_id(self, who: Who = NOBODY) -> None:
         """Somebody presented a session id that is another owner's. `who` is the caller, not the owner."""
+        self.counts.foreign_ids += 1
         self._record(Happening.FOREIGN_ID, who)
 
     def key_used(self, name: str, who: Who = NOBODY) -> None:
