@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.ids import SessionKey
-from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally
+from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally, placed
 from sessionware.core.session import Ended, EndReason, Link, Session
 
 OWNER_CAP_MAX: Final = 1000  # an owner's index is walked on eviction; above this it would stall the store
@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     FOREIGN = "foreign"
     REVOKED = "revoked"
     FULL = "full"
+
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every answer is counted under its outcome
 
 
 class Token(Struct, frozen=True, gc=False):
@@ -119,7 +121,7 @@ class Admission(Struct, frozen=True, gc=False):
                 ),
                 new.caps,
             )
-        return replace(self, now=now, new=new, spends=tuple([spend.at(now) for spend in self.spends]))
+        return replace(self, now=now, new=new, spends=placed(self.spends, now))
 
 
 class Admitted(Struct, frozen=True, gc=False):
