@@ -295,6 +295,16 @@ def test_the_stores_own_instant_decides():
     assert (standing.now, standing.used, standing.remaining) == (NOW + 60_000, 1, 4)
 
 
+def test_the_same_asked_again_has_an_operation_of_its_own():
+    policy = Ledger("5/minute per user; 2 concurrent per user").policy
+    first, second = (
+        admission(CALLER, plan(policy, CALLER, FACTS, now=now), now=now, operation=operation)
+        for now, operation in ((NOW, b"one"), (NOW + 90_000, b"two"))
+    )
+    assert first.at(NOW + 90_000, operation=b"two") == second
+    assert first.at(NOW + 90_000).operation == b"one"
+
+
 # ------------------------------------------------------------------ other outcomes
 
 

@@ -74,6 +74,20 @@ def test_a_request_that_was_begun_takes_on_what_it_is_registered_as():
     asyncio.run(story())
 
 
+def test_a_request_that_took_leases_is_no_second_one_when_it_begins():
+    async def story():
+        async with Scene("1 concurrent per session").running() as scene:
+            work = await scene.session()
+            ask = scene.ask(work)
+            await scene.decide(ask=ask)
+            scene.gate.leases.begin(ask.operation, work.key)
+            assert scene.gate.leases.running == 1
+            scene.gate.leases.release(ask.operation)
+            assert (scene.gate.leases.running, scene.gate.facts.waiting) == (0, 1)
+
+    asyncio.run(story())
+
+
 def test_what_was_begun_is_forgotten_when_the_worker_stops():
     async def story():
         async with Scene().running() as scene:

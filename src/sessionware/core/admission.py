@@ -105,8 +105,11 @@ class Admission(Struct, frozen=True, gc=False):
         if self.new is not None and self.key is not None and self.new.session.birth.key != self.key:
             raise ValueError("the session to be made must lie under the key that is asked about")
 
-    def at(self, now: int) -> Admission:
-        """The same question asked at another instant: windows and a new session's life are placed anew."""
+    def at(self, now: int, *, operation: bytes | None = None) -> Admission:
+        """The same question asked at another instant: windows and a new session's life are placed anew.
+
+        With an `operation` of its own it is another request that asks the same.
+        """
         new = self.new
         if new is not None:
             shift = now - self.now
@@ -121,7 +124,8 @@ class Admission(Struct, frozen=True, gc=False):
                 ),
                 new.caps,
             )
-        return replace(self, now=now, new=new, spends=placed(self.spends, now))
+        spends = placed(self.spends, now) if self.spends else ()
+        return replace(self, now=now, operation=operation or self.operation, new=new, spends=spends)
 
 
 class Admitted(Struct, frozen=True, gc=False):

@@ -88,10 +88,8 @@ class Gate:
         """
         began = self._monotonic()
         entry = self._breaker.enter(began)
-        if entry is None:
-            self._telemetry.unavailable()
-            why = Reason.BREAKER_OPEN
-        else:
+        why = Reason.BREAKER_OPEN
+        if entry is not None:
             try:
                 answer = await self._admit(ask)
             except StoreUnavailable as error:
@@ -100,14 +98,11 @@ class Gate:
                 self._let_go(ask)
                 raise
             else:
-                now = self._monotonic()
-                self._down_since = None
-                if self._breaker.succeeded(entry, now):
-                    self._telemetry.recovered()
-                self._telemetry.admitted(answer.outcome, now - began)
+                self._answered(answer, entry, began)
                 if (ask.leases or ask.opens) and answer.outcome is Outcome.ADMITTED:
                     self.leases.register(ask.operation, Running.of(ask))
                 return judge(ask, answer, policy, named=named)
+        self._telemetry.unavailable()
         if about_session:
             if self._failure.sessions == "closed" or sessionless is None:
                 return self._closed(Feature.SESSIONS, why, ask)
@@ -132,13 +127,19 @@ class Gate:
         except TimeoutError as error:
             raise StoreUnavailable(f"the store did not answer an admission within {deadline_ms} ms") from error
 
+    def _answered(self, answer: Admitted, entry: int, began: int) -> None:
+        now = self._monotonic()
+        self._down_since = None
+        if self._breaker.succeeded(entry, now):
+            self._telemetry.recovered()
+        self._telemetry.admitted(answer.outcome, now - began)
+
     def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> Reason:
-        """Count the failure, give back what may have been taken; answers why it is one."""
+        """Note the failure, give back what may have been taken; answers why there is no answer."""
         now = self._monotonic()
         if self._down_since is None:
             self._down_since = now
         self._breaker.failed(entry, now)
-        self._telemetry.unavailable()
         self._let_go(ask)
         return Reason.STORE_SLOW if isinstance(error.__cause__, TimeoutError) else Reason.STORE_DOWN
 

@@ -57,8 +57,9 @@ class LeaseKeeper:
         return len(self._begun) + len(self._running)
 
     def begin(self, operation: bytes, key: SessionKey) -> None:
-        """A request that holds no lease has begun: the same as to register it, and cheaper."""
-        self._begun[operation] = key
+        """A request of this session has begun: cheaper than to register it, and nothing to add where that was done."""
+        if operation not in self._running:
+            self._begun[operation] = key
 
     def register(self, operation: bytes, running: Running, *, facts: FactQueue | None = None) -> None:
         """The operation has begun; `facts` leads to another store that holds its leases.
