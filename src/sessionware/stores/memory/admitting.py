@@ -163,16 +163,19 @@ _Found = list[tuple[Spend, bytes, Counter | None, int, bool]]
 def _weigh(state: State, ask: Admission, record: Record | None, row: OwnerRow, *, makes: bool) -> tuple[_Found, bool]:
     """Roll every counter; say also whether a binding spend does not fit."""
     now = ask.now
-    own = record.session.limits if record is not None else NO_OVERRIDES
+    own, inside = (record.session.limits, record.counters) if record is not None else (NO_OVERRIDES, None)
     overridden = own or row.limits
     found: _Found = []
     refused = False
     for spend in ask.spends:
-        place, counter = find_counter(state, record, spend, now)
-        allowance = spend.allowance
+        place, allowance = spend.key, spend.allowance
         if not makes and spend.when is _IF_CREATED:
             found.append((spend, place, None, allowance, True))
             continue
+        if spend.scope is not _IN_SESSION:
+            place, counter = state.counters.find(spend, now)
+        else:
+            counter = inside.get(place) if inside else None
         if overridden:
             allowance = allowance_of(spend.limit, allowance, now, own, row.limits)
         if counter is None or counter.window != spend.window:
@@ -188,17 +191,6 @@ def _shown_tallies(found: _Found) -> tuple[Tally | None, ...]:
     return tuple(
         [None if counter is None else Tally(counter, allowance, is_fit) for _, _, counter, allowance, is_fit in found]
     )
-
-
-def find_counter(state: State, record: Record | None, spend: Spend, now: int) -> tuple[bytes, Counter | None]:
-    """Where the spend's counter lies, and the counter if there is one.
-
-    Ask once per step: a counter that is made may send the next one elsewhere.
-    """
-    if spend.scope is not _IN_SESSION:
-        return state.counters.find(spend, now)
-    key = spend.key
-    return key, record.counters.get(key) if record is not None and record.counters else None
 
 
 def _lease_tallies(state: State, ask: Admission, session: Session | None, row: OwnerRow) -> tuple[LeaseTally, ...]:

@@ -29,7 +29,10 @@ class Counters:
         return len(self._counters)
 
     def find(self, spend: Spend, now: int) -> tuple[bytes, Counter | None]:
-        """Where the spend's counter lies, and the counter; the overflow for a new client's when there is no room."""
+        """Where the spend's counter lies, and the counter; the overflow for a new client's when there is no room.
+
+        Ask once per step: a counter that is made may send the next one elsewhere.
+        """
         key = spend.key
         counter = self._counters.get(key)
         if counter is not None:

@@ -24,12 +24,12 @@ from sessionware.core.facts import (
     Touched,
     UserLimits,
 )
-from sessionware.core.ledger import adjusted
+from sessionware.core.ledger import Scope, adjusted
 from sessionware.core.rules import overridden
 from sessionware.core.session import Ended, EndReason, deadline
 from sessionware.core.store import PAGE_MAX, Page, Query
 from sessionware.stores.cursor import read_cursor, write_cursor
-from sessionware.stores.memory.admitting import find_counter, put_counter
+from sessionware.stores.memory.admitting import put_counter
 from sessionware.stores.memory.records import place_of
 from sessionware.stores.memory.state import State
 
@@ -126,7 +126,11 @@ def _settle(state: State, fact: Settled, now: int) -> bool:
         return False
     record = state.live(fact.session, now) if fact.session is not None else None
     for spend in fact.spends:
-        place, counter = find_counter(state, record, spend, now)
+        place, counter = spend.key, None
+        if spend.scope is not Scope.SESSION:
+            place, counter = state.counters.find(spend, now)
+        elif record is not None and record.counters:
+            counter = record.counters.get(place)
         changed = adjusted(counter, window=spend.window, cost=spend.cost)
         if changed is not None:
             put_counter(state, record, spend, place, changed)
