@@ -317,6 +317,24 @@ def test_a_kept_plan_is_the_plan_of_a_later_request(later):
     assert kept.at(NOW + later) == plan(limits, who, batch, now=NOW + later, creates=True)
 
 
+@pytest.mark.parametrize(
+    ("limits", "minds"),
+    [
+        ("off", False),
+        ("9/day per user; 9/hour per user for group pro; 9/day per user and tool; 1 concurrent per client", False),
+        ("9/day per user; 9/hour per user for POST", True),
+        ("9/day per user except /static/**", True),
+        ("9/day per user for tool a", True),
+    ],
+)
+def test_a_policy_knows_whether_it_minds_what_is_requested(limits, minds):
+    made = policy(limits, creation=parse_limit("60/minute per user"))
+    assert made.minds_requests is minds
+    here, there = Facts(method="GET", path="/a", tool="t"), Facts(method="POST", path="/b", tool="t")
+    plans = [plan(made, caller(user()), facts, now=NOW, creates=True) for facts in (here, there)]
+    assert minds or plans[0] == plans[1]
+
+
 def test_a_kept_plan_holds_until_the_first_override_of_the_org_runs_out():
     org = {"d": Override(30, NOW + 5), "x": Override(1, NOW + 9), "y": Override(1, NOW)}
     limits, who = policy("d=9/day per user"), caller(user(), org_limits=org)

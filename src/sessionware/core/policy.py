@@ -28,12 +28,14 @@ Counted = tuple[Ladder, Rung, Scope, bytes, int]  # the counter that a limit cou
 class Policy(Struct, frozen=True):
     """All limits of an installation, compiled: constant parts are matched and hashed once.
 
-    `limits` finds the limit behind a spend's name (of a ladder: its first rung).
+    `limits` finds the limit behind a spend's name (of a ladder: its first rung). `minds_requests`: some limit speaks
+    of certain requests only; if none does, a plan (but for MCP) is the same whatever the method and the path.
     """
 
     ladders: tuple[Ladder, ...]
     creation: tuple[Ladder, ...]
     limits: dict[str, Limit]
+    minds_requests: bool
 
 
 class Caller(Struct, frozen=True, gc=False):
@@ -86,7 +88,9 @@ def compile_policy(limits: Iterable[Limit], *, addresses: Addresses, creation: L
             )
         by_name[named.name] = named
         making = compile_ladders([named], addresses=addresses)
-    return Policy(compile_ladders(every, addresses=addresses), making, by_name)
+    ladders = compile_ladders(every, addresses=addresses)
+    minds_requests = any(rung.matcher is not None for ladder in ladders + making for rung in ladder.rungs)
+    return Policy(ladders, making, by_name, minds_requests)
 
 
 def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: bool = False) -> Plan:
