@@ -76,7 +76,11 @@ class Counts:
         self._active_seen, self._active_since = total, 0
 
     def admitted(self, outcome: Outcome, took_ms: int) -> None:
+        """The store has answered an admission, whatever it said."""
         self.admissions[outcome] += 1
+        if not took_ms:  # what a store in this process takes
+            self.latency[0] += 1
+            return
         self.latency[bisect_left(LATENCY_BOUNDS_MS, took_ms)] += 1
         self.latency_sum_ms += took_ms
 
