@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sessionware.clock import HostClock
 from sessionware.core.admission import Admission, Admitted, NewSession
-from sessionware.core.facts import Event, Fact, Revocation
+from sessionware.core.facts import Event, Fact, Revocation, SessionGone
 from sessionware.core.ids import SALT_BYTES, Addresses, SessionKey
 from sessionware.core.session import Ended, EndReason, Link, Session, deadline
 from sessionware.core.store import (
@@ -160,6 +160,7 @@ class MemoryStore:
         made, evicted = admitting.make(state, moving, room, now)
         made.counters, made.logs, made.open = record.counters, record.logs, record.open
         state.links.carry(record, made)
+        state.events.publish(SessionGone(move.old, EndReason.ROTATED))
         return Moved(made.session, unlinked, evicted)
 
     async def delete(self, key: SessionKey, *, now: int, reason: EndReason = EndReason.ENDED) -> Ended | None:
