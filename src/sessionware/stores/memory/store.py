@@ -35,6 +35,7 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, TooMany
 from sessionware.stores.memory import admitting, recording
 from sessionware.stores.memory.records import Record
 from sessionware.stores.memory.state import State
+from sessionware.stores.memory.usual import admit_usual
 
 COUNTERS_CAP: Final = 1_000_000  # about 250 MB of counters; new clients share beyond it
 
@@ -56,7 +57,7 @@ class MemoryStore:
         self._state.events.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        return admitting.admit(self._state, ask)
+        return admit_usual(self._state, ask) or admitting.admit(self._state, ask)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         state, birth = self._state, new.session.birth
