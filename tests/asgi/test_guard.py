@@ -322,3 +322,15 @@ class Away:
     async def admit(self, ask: Any) -> Any:
         self.asked += 1
         raise StoreUnavailable("the store is away")
+
+
+@scenario(limits="1 concurrent per global", required_groups="pro", anonymous="minted")
+async def test_who_is_turned_away_after_the_admission_takes_no_slot_with_them(there):
+    """A session that its id alone proves is judged by its record: its lease is given back."""
+    started = await there.sessionware.sessions.start(by=there.sessionware.sessions.user("alice", iss="login:"))
+    for _ in range(3):
+        answer = await there.get(sid=started.id)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+        assert there.engine.gate.leases.running == 0
+        while there.engine.gate.facts.waiting:
+            await asyncio.sleep(0)

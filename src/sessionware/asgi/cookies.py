@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sessionware.asgi.options import CookieOptions, Options
+from sessionware.asgi.options import SAFE_METHODS, CookieOptions, Options
 from sessionware.asgi.reading import is_https, read
 
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OWN_SITE: Final = frozenset({b"same-origin", b"same-site", b"none"})
 
 

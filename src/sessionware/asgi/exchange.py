@@ -44,9 +44,10 @@ log: Final = logging.getLogger("sessionware")
 class Exchange:
     """One request that runs: its session, and what is added to its response."""
 
-    __slots__ = (
-        "_engine", "_entered", "_is_answered", "_is_over", "_passage", "_scope", "_send", "_spent", "_status", "_task"
-    )  # fmt: skip
+    _is_answered = False  # by us, in place of the app
+    _is_over = False  # the last byte has left
+    _status = 0
+    _spent: dict[str, int] | None = None
 
     def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
         self._engine = engine
@@ -54,19 +55,14 @@ class Exchange:
         self._send = send
         self._entered = entered
         self._passage = Passage(engine, entered)
-        self._is_answered = False  # by us, in place of the app
-        self._is_over = False  # the last byte has left
-        self._status = 0
-        self._spent: dict[str, int] | None = None
-        self._task: asyncio.Task[object] | None = None
+        self._task = asyncio.current_task()
 
     async def run(self, app: App, receive: Receive) -> None:
         """Run the app; whatever it does, its leases are released and its operation ends."""
         passage = self._passage
-        passage.begin(self._scope)
-        self._task = asyncio.current_task()
         failure: str | None = None
         try:
+            passage.begin(self._scope)
             await app(self._scope, receive, self._pass_on)
         except SessionwareError as error:
             await self._answer_error(error)

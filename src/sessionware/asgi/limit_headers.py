@@ -24,9 +24,13 @@ def limit_headers(glances: Sequence[Glance], *, style: Style) -> list[Header]:
         return []
     if style == "legacy":
         return _legacy(min(glances, key=lambda each: each[2] / (each[1] or 1)))
-    policies = ", ".join([_policy(name, allowance, period) for name, allowance, _, _, period in glances])
-    states = ", ".join([_state(glance, dual=style == "dual") for glance in glances])
-    return [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
+    policies, states = [], []
+    for name, allowance, remaining, seconds, period in glances:
+        policies.append(_policy(name, allowance, period))
+        state = f'"{name}";r={remaining}' if seconds is None else f'"{name}";r={remaining};t={seconds}'
+        # The coming draft puts the allowance and its window beside what is left.
+        states.append(state + _allowed(allowance, period) if style == "dual" else state)
+    return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(states).encode())]
 
 
 @lru_cache(POLICIES_KEPT)
@@ -35,14 +39,8 @@ def _policy(name: str, allowance: int, period: int | None) -> str:
     return f'"{name}";q={allowance}{window}'
 
 
-def _state(glance: Glance, *, dual: bool) -> str:
-    name, allowance, remaining, seconds, period = glance
-    state = f'"{name}";r={remaining}' if seconds is None else f'"{name}";r={remaining};t={seconds}'
-    if dual:  # the coming draft puts the allowance and its window beside what is left
-        state += f";a={allowance}"
-        if period is not None:
-            state += f";w={period}"
-    return state
+def _allowed(allowance: int, period: int | None) -> str:
+    return f";a={allowance}" if period is None else f";a={allowance};w={period}"
 
 
 def _legacy(glance: Glance) -> list[Header]:

@@ -29,46 +29,43 @@ class Passage:
     the answer has left. `standings` are the limits that it met beside those of its admission.
     """
 
-    __slots__ = ("_operations", "engine", "entered", "has_begun", "refusal", "session", "standings", "told")
+    refusal: SessionwareError | None = None
+    has_begun = False
+    told: Told | None = None
+    standings: tuple[Standing, ...] = ()
+    _operations: tuple[bytes, ...] = ()
 
     def __init__(self, engine: Engine, entered: Entered) -> None:
         self.engine = engine
         self.entered = entered
-        self.refusal: SessionwareError | None = None
-        self.has_begun = False
-        self.told: Told | None = None
-        self.standings: list[Standing] = []
-        self._operations: list[bytes] = []
-        self.session = self._session()
-
-    def _session(self) -> RequestSession | None:
-        entered = self.entered
-        record, making = entered.session, entered.making
+        record, making = entered.decision.answer.session, entered.making
+        self.session: RequestSession | None = None
         if record is not None:
-            return RequestSession(self.engine, self, entered, record)
-        if making.new is not None and making.is_lazy:
-            return RequestSession(self.engine, self, entered, making.new.session, unborn=making.new)
-        return None
+            self.session = RequestSession(engine, self, entered, record)
+        elif making.is_lazy and making.new is not None:
+            self.session = RequestSession(engine, self, entered, making.new.session)
+            self.session.is_unborn(making.new)
 
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
+        engine, entered, session = self.engine, self.entered, self.session
         state = scope.get("state")
         if state is None:
             state = scope["state"] = {}
-        session = state["session"] = self.session
+        state["session"] = session
         scope[SCOPE_KEY] = self
-        if self.entered.visit.poses:
-            user_header = self.engine.options.names.user_header
+        if entered.visit.poses:
+            user_header = engine.options.names.user_header
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
-        if self.engine.options.scope_session:
+        if engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
-        ask = self.entered.decision.ask
+        ask = entered.decision.ask
         if ask.key is not None:
-            self.engine.gate.leases.begin(ask.operation, ask.key)
+            engine.gate.leases.begin(ask.operation, ask.key)
 
     def holds(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""
-        self._operations.append(operation)
+        self._operations = (*self._operations, operation)
 
     def moved(self, session: Session) -> None:
         """The session has another id: what runs belongs to it now."""

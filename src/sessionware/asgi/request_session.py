@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.noting import Holder, noted
+from sessionware.asgi.of_record import OfRecord
 from sessionware.asgi.options import Engine
 from sessionware.asgi.session_context import SessionContext
 from sessionware.asgi.sync_session import SyncSession
@@ -27,47 +27,74 @@ from sessionware.service.amounts import Reservation, Stand
 from sessionware.service.data import SessionData, save
 from sessionware.service.owners import Owner
 from sessionware.service.rotation import Rotated
+from sessionware.service.runtime import Runtime
 from sessionware.service.starting import bear, idle_of
 from sessionware.service.times import moment
 from sessionware.service.updating import Updates
 
 
 class RequestSession:
-    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts.
+    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts."""
 
-    `unborn`: a session that nobody has made yet. It is made when something is written to it.
-    """
+    ref = OfRecord(lambda record: ref(record.key))
+    name = OfRecord(lambda record: record.birth.name)
+    user_id = OfRecord(lambda record: record.birth.user_id)
+    org_id = OfRecord(lambda record: record.birth.org_id)
+    groups = OfRecord(lambda record: record.birth.groups)
+    metadata = OfRecord(lambda record: unpack(record.metadata or b""))  # the client's, never trusted; a copy
+    created_at = OfRecord(lambda record: moment(record.birth.created_at))
+    last_activity = OfRecord(lambda record: moment(record.seen_at))
+    expires_at = OfRecord(lambda record: moment(record.expires_at))
+    total_requests = hits = OfRecord(lambda record: record.hits)
 
-    __slots__ = (
-        "_data", "_engine", "_entered", "_holder", "_record", "_runtime", "_stand", "_unborn", "hands_out", "id",
-        "identity", "is_new", "is_over",
-    )  # fmt: skip
+    is_over = False
+    _unborn: NewSession | None = None
+    _data: SessionData | None = None
+    _stand: Stand | None = None
+    _identity: Identity | None = None
+    _new_id: str | None = None
 
-    def __init__(
-        self, engine: Engine, holder: Holder, entered: Entered, record: Session, *, unborn: NewSession | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, holder: Holder, entered: Entered, record: Session) -> None:
         self._engine = engine
-        self._runtime = engine.runtime
         self._holder = holder
         self._entered = entered
         self._record = record
-        self._unborn = unborn
-        self._data: SessionData | None = None
-        self._stand: Stand | None = None
-        self.is_over = False
-        self.identity: Identity | None = entered.caller.identity
-        self.is_new = unborn is not None or entered.decision.answer.is_new
-        self.hands_out = unborn is None and self.is_new and entered.making.hands_out
-        target = entered.visit.target
-        text = entered.making.text or (target.text if target is not None else "")
-        self.id: str = text or record.birth.name or ref(record.key)
+
+    def is_unborn(self, new: NewSession) -> None:
+        """Nobody has made the session yet: it is made when something is written to it."""
+        self._unborn = new
 
     def __repr__(self) -> str:
         return f"<session {self.ref}>"
 
     @property
-    def ref(self) -> str:
-        return ref(self._record.key)
+    def _runtime(self) -> Runtime:
+        return self._engine.runtime
+
+    @property
+    def id(self) -> str:
+        """What its holder calls it: the id that was presented or made, or its name."""
+        entered = self._entered
+        target = entered.visit.target
+        text = self._new_id or entered.making.text or (target.text if target is not None else "")
+        return text or self._record.birth.name or self.ref
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this request has made it."""
+        return self._unborn is not None or self._new_id is not None or self._entered.decision.answer.is_new
+
+    @property
+    def hands_out(self) -> bool:
+        """Whether its id must be sent: it is new or rotated."""
+        entered = self._entered
+        is_made = entered.decision.answer.is_new and entered.making.hands_out
+        return self._new_id is not None or (is_made and self._unborn is None)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller has proved to be."""
+        return self._identity or self._entered.caller.identity
 
     @property
     def record(self) -> Session:
@@ -83,45 +110,6 @@ class RequestSession:
     def is_read(self) -> bool:
         """Whether the app has looked at the data."""
         return self._data is not None
-
-    @property
-    def name(self) -> str | None:
-        return self._record.birth.name
-
-    @property
-    def user_id(self) -> str | None:
-        return self._record.birth.user_id
-
-    @property
-    def org_id(self) -> str | None:
-        return self._record.birth.org_id
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        return self._record.birth.groups
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What the client said of itself: never trusted, and a copy."""
-        return unpack(self._record.metadata or b"")
-
-    @property
-    def created_at(self) -> datetime | None:
-        return moment(self._record.birth.created_at)
-
-    @property
-    def last_activity(self) -> datetime | None:
-        return moment(self._record.seen_at)
-
-    @property
-    def expires_at(self) -> datetime | None:
-        return moment(self._record.expires_at)
-
-    @property
-    def total_requests(self) -> int:
-        return self._record.hits
-
-    hits = total_requests
 
     @property
     def data(self) -> SessionData:
@@ -285,7 +273,6 @@ class RequestSession:
         self._holder.refusal = error
 
     def _reborn(self, moved: Rotated) -> None:
-        self.hands_out = self.hands_out or moved.is_new_id
         if moved.is_new_id:
             self._become(moved.session, moved.id)
         self._record = moved.session
@@ -293,8 +280,8 @@ class RequestSession:
     def _become(self, record: Session, text: str) -> None:
         """From now on this is the session: its id is sent, its limits count."""
         self._record = record
-        self.id, self.is_new, self.hands_out = text, True, True
+        self._new_id = text
         stand = amounts.stand_of(self._runtime, record, self.identity)
-        self.identity = stand.caller.identity
+        self._identity = stand.caller.identity
         self._stand = replace(stand, facts=self._entered.facts)
         self._holder.moved(record)

@@ -187,6 +187,9 @@ class Sessionware:
                 loop=asyncio.get_running_loop(),
                 heard=options.names.heard,
                 doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
+                asks_members=bool(settings.required_groups) or settings.require_org,
+                asks_secrets=settings.session_token,
+                goes_on_without=settings.on_store_down_sessions == "anonymous",
             )
             gate.start()
             opening.push_async_callback(gate.aclose)
