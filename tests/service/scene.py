@@ -63,16 +63,14 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, limits="", create_limit="60/minute per user", store=None, **settings):
+async def scene(*, limits="", create_limit="60/minute per user", store=None, **settings: Any):
     """An installation under these settings (durations in milliseconds), on a store that fails on command."""
     clock = ManualClock()
     faulty, witness = FaultyStore(store or MemoryStore(clock=clock)), Witness()
-    chosen = Settings(
-        limits=parse_limits(limits),
-        create_limit=parse_limit(create_limit) if create_limit else None,
-        **({} if "issuers" in settings else {"jwt_secret": SECRET, "jwt_issuer": ISSUER}),
-        **settings,
-    )
+    if "issuers" not in settings:
+        settings |= {"jwt_secret": SECRET, "jwt_issuer": ISSUER}
+    creation = parse_limit(create_limit) if create_limit else None
+    chosen = Settings(limits=parse_limits(limits), create_limit=creation, **settings)
     async with Sessionware(chosen, store=faulty, observers=[witness]) as sessionware:
         yield Scene(faulty, clock, sessionware.sessions, witness)
 
