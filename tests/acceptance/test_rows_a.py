@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 
@@ -159,18 +160,21 @@ async def test_a32_all_sessions_are_listed_for_administrators_alone(there):
 
 
 def test_a33_a38_what_outlives_a_restart_and_what_does_not(tmp_path):
-    async def turns(**settings: str) -> list[int]:
+    async def turns(**settings: Any) -> list[int]:
         async with client(app_of(**settings), "alice") as alice:
             return [(await alice.get("/turn")).json()["turns"]]
 
-    on_disk = {"store": f"sqlite:///{tmp_path}/sessions.db"}
+    on_disk: dict[str, Any] = {"store": f"sqlite:///{tmp_path}/sessions.db"}
     assert [asyncio.run(turns()) for _ in range(2)] == [[1], [1]]
     assert [asyncio.run(turns(**on_disk)) for _ in range(2)] == [[1], [2]]
 
 
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 def test_a36_a_session_started_at_one_instance_is_used_at_another(redis_url):
-    settings = {"store": f"{redis_url}?prefix=a36:", "jwt_secret": "a secret of more than thirty-two bytes"}
+    settings: dict[str, Any] = {
+        "store": f"{redis_url}?prefix=a36:",
+        "jwt_secret": "a secret of more than thirty-two bytes",
+    }
 
     async def live() -> None:
         async with client(app_of(**settings), "alice") as one, client(app_of(**settings), "alice") as two:

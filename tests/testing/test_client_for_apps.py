@@ -124,6 +124,7 @@ async def test_a_claim_of_the_tests_own_stands_above_the_others():
     "settings",
     [
         {},
+        {"jwt_claim_user": "email", "jwt_max_age": 60},
         {"jwt_secret": SECRET},
         {"jwt_secret": SECRET, "jwt_issuer": "https://login.test", "jwt_audience": "api"},
         {"jwt_secret": SECRET * 2, "jwt_algorithms": "HS512"},

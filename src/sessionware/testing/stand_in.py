@@ -62,7 +62,7 @@ class StandIn:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or HostClock()
         self._key = SigningKey(_ALG, kid=KEY_ID)
-        self._issuer = _issuer_without_name(self._key)
+        self._issuer = _issuer_of_logins(self._key, Settings())
         self.starts = 0
 
     def beside(self, settings: Settings, own: Sources, clock: Clock) -> Sources:
@@ -70,7 +70,7 @@ class StandIn:
 
         An app that trusts no issuer gets one: whoever the users that it logs in are known by.
         """
-        first, others = (own.issuers[0], own.issuers[1:]) if own.issuers else (_issuer_without_name(self._key), ())
+        first, *others = own.issuers or (_issuer_of_logins(self._key, settings),)
         if settings.jwt_secret:  # first is the issuer of the variables: we know its key
             alg = min(first.algorithms)
             self._key = SigningKey(alg, kid=KEY_ID, key=settings.jwt_secret.encode())
@@ -118,5 +118,11 @@ def _published(key: SigningKey) -> FixedKeys:
     return FixedKeys(KeySet((Key(family=FAMILIES[key.alg], material=key.public, kid=key.kid),)))
 
 
-def _issuer_without_name(key: SigningKey) -> Issuer:
-    return Issuer(name=LOGIN_ISSUER, keys=_published(key), algorithms=frozenset({_ALG}))
+def _issuer_of_logins(key: SigningKey, settings: Settings) -> Issuer:
+    return Issuer(
+        name=LOGIN_ISSUER,
+        keys=_published(key),
+        algorithms=frozenset({_ALG}),
+        max_age=settings.jwt_max_age,
+        claims=settings.claims,
+    )
