@@ -63,21 +63,27 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def scenario(**how: Any) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
-    """Turn `async def test(there)` into a plain test in a world of its own."""
+def scenario_of(routes: Any) -> Callable[..., Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]]:
+    """`@scenario(...)` for these routes: turns `async def test(there)` into a plain test in a world of its own."""
 
-    def decorate(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-        def run() -> None:
-            async def live() -> None:
-                async with world(ROUTES, **how) as there:
-                    await test(there)
+    def scenario(**how: Any) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
+        def decorate(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
+            def run() -> None:
+                async def live() -> None:
+                    async with world(routes, **how) as there:
+                        await test(there)
 
-            asyncio.run(live())
+                asyncio.run(live())
 
-        run.__name__, run.__doc__ = test.__name__, test.__doc__
-        return run
+            run.__name__, run.__doc__ = test.__name__, test.__doc__
+            return run
 
-    return decorate
+        return decorate
+
+    return scenario
+
+
+scenario = scenario_of(ROUTES)
 
 
 @scenario()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
 from sessionware.asgi.entering import Entered
+from sessionware.asgi.noting import Holder, noted
 from sessionware.asgi.options import Engine
 from sessionware.asgi.session_context import SessionContext
 from sessionware.asgi.sync_session import SyncSession
@@ -31,20 +32,16 @@ from sessionware.service.times import moment
 from sessionware.service.updating import Updates
 
 
-class Holder(Protocol):
-    """The request or socket that a session object belongs to."""
-
-    has_begun: bool
-    refusal: SessionwareError | None
-
-    def moved(self, session: Session) -> None: ...
-
-
 class RequestSession:
     """One session as one request sees it. Writing to `data` is noticed and saved when the response starts.
 
     `unborn`: a session that nobody has made yet. It is made when something is written to it.
     """
+
+    __slots__ = (
+        "_data", "_engine", "_entered", "_holder", "_record", "_runtime", "_stand", "_unborn", "hands_out", "id",
+        "identity", "is_new", "is_over",
+    )  # fmt: skip
 
     def __init__(
         self, engine: Engine, holder: Holder, entered: Entered, record: Session, *, unborn: NewSession | None = None
@@ -182,6 +179,7 @@ class RequestSession:
         if changes is not None and self._data is not None:
             self._data.settled(new.session.data or b"", changes)
 
+    @noted
     async def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> dict[str, Any]:
         """Change the data atomically: `change` may run again when another request was faster.
 
@@ -200,6 +198,7 @@ class RequestSession:
             await self._runtime.store.record([Touched(self._record.key, now)], now=now)
             self._record = replace(self._record.touched(now), hits=self._record.hits)
 
+    @noted
     async def set_ttl(self, seconds: float | None) -> None:
         """Another idle time from now on; None lifts it. The absolute deadline stays. Raises InvalidValue."""
         await self.keep()
@@ -210,13 +209,10 @@ class RequestSession:
         )
         self._record = replace(before, idle=written.idle, expires_at=written.expires_at, revision=written.revision)
 
+    @noted
     async def spend(self, **taken: int) -> tuple[Standing, ...]:
         """Take amounts from the quotas, all or nothing. Raises LimitExceeded (429)."""
-        try:
-            return await amounts.spend(self._runtime, self.stand, taken)
-        except SessionwareError as error:
-            self._holder.refusal = error
-            raise
+        return await amounts.spend(self._runtime, self.stand, taken)
 
     async def charge(self, **used: int) -> bool:
         """Book what has happened already; it may pass the allowance. False when the store could not be told."""
@@ -224,12 +220,15 @@ class RequestSession:
 
     def reserve(self, **estimate: int) -> Reservation:
         """`async with session.reserve(tokens=1000) as hold: ... await hold.settle(tokens=532)`."""
-        return amounts.reserve(self._runtime, self.stand, estimate, has_begun=lambda: self._holder.has_begun)
+        return amounts.reserve(
+            self._runtime, self.stand, estimate, has_begun=lambda: self._holder.has_begun, refused=self.note_refusal
+        )
 
     async def usage(self) -> dict[str, Any]:
         """How every limit stands for this session, its user and its client."""
         return await usage.usage(self._runtime, self.stand)
 
+    @noted
     async def rotate(self) -> None:
         """A new id, sent with the response; the old one is dead at once. A name stays as it is."""
         if self._unborn is not None:
@@ -237,6 +236,7 @@ class RequestSession:
         await self.save()
         self._reborn(await rotation.rotate(self._runtime, self._record))
 
+    @noted
     async def login(
         self, user_id: str, *, org_id: str | None = None, groups: tuple[str, ...] | list[str] = (),
         keep_data: bool = True,
@@ -281,6 +281,10 @@ class RequestSession:
         ended = await self._runtime.store.delete(self._record.key, now=self._runtime.now(), reason=EndReason.ENDED)
         if ended is not None:
             await self._runtime.tell_ended([ended])
+
+    def note_refusal(self, error: SessionwareError) -> None:
+        """Remember what was refused while the request ran."""
+        self._holder.refusal = error
 
     def _reborn(self, moved: Rotated) -> None:
         self.hands_out = self.hands_out or moved.is_new_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sessionware.core.admission import Admission
 from sessionware.core.identity import Identity
 from sessionware.core.policy import Caller
 from sessionware.core.request import Facts
@@ -16,15 +17,20 @@ KEPT_MS: Final = 60_000
 UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
 
 Fingerprint = tuple[object, ...]
+Asked = tuple[Admission, int]  # what such a request asks, to be asked again, and until when that holds
 
 
 class Visit:
     """Who asks and for which session, as one set of headers says it.
 
     `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
+    `poses`: a peer that nobody trusts names a user; the app must not see it.
     """
 
-    __slots__ = ("caller", "client", "has_lived", "identity", "link", "requests", "session_token", "target", "until")
+    __slots__ = (
+        "asked", "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses",
+        "requests", "session_token", "target", "until",
+    )  # fmt: skip
 
     def __init__(
         self, resolved: Resolved, caller: Caller, *, client: str, session_token: str | None = None, until: int = 0
@@ -37,21 +43,16 @@ class Visit:
         self.session_token = session_token
         self.until = until
         self.has_lived = False
+        self.poses = False
+        self.is_unsessioned = resolved.target is None and resolved.link is None  # no session is meant at all
+        self.is_by_cookie = self.place is Place.COOKIE
         self.requests: dict[tuple[str, str], Facts] = {}
-
-    @property
-    def is_unsessioned(self) -> bool:
-        """Whether no session is meant at all."""
-        return self.target is None and self.link is None
+        self.asked: dict[Facts | None, Asked] = {}
 
     @property
     def place(self) -> Place | None:
         """Where the session's id was found."""
         return None if self.target is None else self.target.place
-
-    @property
-    def is_by_cookie(self) -> bool:
-        return self.place is Place.COOKIE
 
     def facts(self, method: str, path: str) -> Facts:
         """What rules may know of such a request of this caller."""
@@ -60,6 +61,7 @@ class Visit:
         if known is None:
             if len(self.requests) >= REQUESTS_MAX:
                 self.requests.clear()
+                self.asked.clear()
             known = self.requests[kind] = Facts(method=method, path=path, client=self.client)
         return known
 
