@@ -264,6 +264,19 @@ async def test_nothing_of_it_is_left_in_the_app():
     assert token
 
 
+def test_a_memory_store_of_the_apps_own_begins_anew_each_time_and_a_lasting_one_lasts(tmp_path):
+    async def turns(app: Any) -> int:
+        async with client(app, "alice") as alice:
+            return int((await alice.get("/")).json()["turns"])
+
+    async def live() -> None:
+        for store, found in (("memory://", [1, 1]), (f"sqlite:///{tmp_path}/sessions.db", [1, 2])):
+            app = wrapped(store=store)
+            assert [await turns(app) for _ in range(2)] == found
+
+    asyncio.run(live())
+
+
 @told
 async def test_without_a_clock_the_app_keeps_its_own_store_and_time():
     own = MemoryStore(clock=ManualClock())

@@ -145,11 +145,11 @@ class Sessionware:
         return open_store(settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout)
 
     async def _start(self) -> Engine:
-        self._store = own = self._store or self._opened()
         changed = overrides()
         if changed is None:
-            return await self._assemble(own, self._sources)
-        store = changed.store or own
+            self._store = self._store or self._opened()
+            return await self._assemble(self._store, self._sources)
+        store = changed.store or self._given or self._opened()  # one of its own, so that it finds nothing of before
         engine = await self._assemble(store, changed.sources(self.settings, self._sources, store.clock))
         changed.started.push_async_callback(self.aclose)
         return engine

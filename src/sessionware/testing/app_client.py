@@ -37,7 +37,7 @@ async def client(  # noqa: PLR0913  # one call says all that a test wants of an 
 
     Every request carries a token for `user` that the app accepts, whatever issuer it trusts; None sends none.
     With `clock` the app works on a new memory store at that clock's time, with `store` on that one, else on its
-    own. Raises what the app's startup raises, ValueError for a `clock` beside a `store`.
+    own, where `memory://` begins anew. Raises what the app's startup raises, ValueError for a `clock` beside a `store`.
     """
     if clock is not None and store is not None:
         raise ValueError("clock beside a store: give the clock to the store, as in MemoryStore(clock=clock)")
