@@ -56,7 +56,8 @@ def test_d7_a_start_an_end_a_refusal_and_a_foreign_id_are_a_line_each(tmp_path):
     written = trail.read_text()
     lines = [json.loads(line) for line in written.splitlines()]
     found = {line["event"]: line for line in lines}
-    assert {"start", "refused", "end"} <= found.keys()
+    assert {"start", "refused", "foreign_id", "end"} <= found.keys()
+    assert found["foreign_id"]["user"] == "bob"
     for event in ("start", "refused", "end"):
         line = found[event]
         assert (line["user"], line["org"], line["ref"]) == ("carol", "acme", name), event
