@@ -34,7 +34,6 @@ OWN_PROCESS = {"frameworks.md", "observability.md"}  # Django and logging are se
 PENDING = {
     "fastapi.md": "lands with sessionware.integrations.fastapi, from_env and install",
     "litestar.md": "lands with sessionware.integrations.litestar",
-    "testing.md": "lands with sessionware.testing.client",
 }
 NOT_YET = (ImportError, AttributeError, AssertionError)
 

@@ -196,6 +196,7 @@ def test_a_request_that_wants_nothing_of_the_store_passes_without_it():
     async def story():
         scene = await with_store_down(Scene("1/minute per client for /elsewhere", limits="closed"))
         assert isinstance(await scene.decide(), Allowed)
+        assert scene.store.calls.total() == scene.local.calls.total() == 0
 
     asyncio.run(story())
 

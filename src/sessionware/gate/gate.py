@@ -83,9 +83,11 @@ class Gate:
 
         `about_session`: the request uses or makes a session. `sessionless` asks for the same request without
         it, planned anew so that its client counts; it is called only when the store is down and the request may
-        go on like that. `named`: the caller chose the costs. Raises what the store raises, except that
-        StoreUnavailable is a decision.
+        go on like that. `named`: the caller chose the costs. A request that wants nothing of the store goes on
+        without it. Raises what the store raises, except that StoreUnavailable is a decision.
         """
+        if not (about_session or ask.spends or ask.token is not None or ask.leases or ask.opens):
+            return _go_on(ask, policy)
         began = self._monotonic()
         entry = self._breaker.enter(began)
         why = Reason.BREAKER_OPEN
