@@ -57,9 +57,19 @@ def in_a_thread(request: Request) -> JSONResponse:
     return JSONResponse(dict(session.data))
 
 
+async def keep(request: Request) -> JSONResponse:
+    await request.state.session.spend(storage_mb=int(request.query_params["mb"]))
+    return JSONResponse({})
+
+
+async def drop(request: Request) -> JSONResponse:
+    return JSONResponse({"told": await request.state.session.release(storage_mb=int(request.query_params["mb"]))})
+
+
 ROUTES = [
     Route("/", count, methods=["GET", "POST"]), Route("/health", count), Route("/broken", broken), Route("/peek", peek),
-    Route("/stream", stream), Route("/burn", burn), Route("/thread", in_a_thread),
+    Route("/stream", stream), Route("/burn", burn), Route("/thread", in_a_thread), Route("/keep", keep),
+    Route("/drop", drop),
 ]  # fmt: skip
 
 
@@ -334,3 +344,18 @@ async def test_who_is_turned_away_after_the_admission_takes_no_slot_with_them(th
         assert there.engine.gate.leases.running == 0
         while there.engine.gate.facts.waiting:
             await asyncio.sleep(0)
+
+
+@scenario(limits="5 storage_mb total per user; 9 storage_mb/day per user")
+async def test_a_full_level_refuses_what_would_add_to_it_and_lets_the_rest_in(there):
+    """A user who has used up their storage may still look, and delete; what is deleted is room again."""
+    assert (await there.get("/keep?mb=5", user="alice")).status_code == 200
+    over = await there.get("/keep?mb=1", user="alice")
+    assert (over.status_code, over.json()["error"]) == (429, "Quota exceeded for storage_mb: 6/5")
+    assert (await there.get(user="alice")).status_code == 200
+    assert (await there.get("/drop?mb=2", user="alice")).json() == {"told": True}
+    assert (await there.get("/keep?mb=2", user="alice")).status_code == 200
+    used = await there.sessionware.sessions.usage("default", by=there.sessionware.sessions.user("alice"))
+    assert [(each["name"], each["used"]) for each in used["limits"]] == [
+        ("storage_mb-total-user", 5), ("storage_mb-day-user", 7)
+    ]  # fmt: skip

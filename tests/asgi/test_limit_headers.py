@@ -73,7 +73,7 @@ def test_limits_in_shadow_and_without_a_window_are_not_told(text):
 
 
 def test_a_level_has_no_window_to_tell():
-    headers = as_dict(limit_headers(shown("a=10 storage_mb total per client", 4), style="draft"))
+    headers = as_dict(limit_headers(shown("a=10 storage_mb total per client costing 1", 4), style="draft"))
     assert headers["ratelimit-policy"] == '"a";q=10'
     assert headers["ratelimit"] == '"a";r=6'
 

@@ -158,7 +158,7 @@ def test_an_exhausted_quota_of_more_than_two_minutes_is_not_worth_a_retry():
         ("0/minute per user", 60_000),
         ("0 tokens/day per user", 86_400_000),
         ("0/calendar-day per user", 86_400_000),
-        ("0 mb total per user", 3_600_000),
+        ("0 mb total per user costing 1", 3_600_000),
         ("0 concurrent per user", 1000),
     ],
 )
@@ -219,14 +219,14 @@ def test_a_limit_in_shadow_never_refuses_and_is_reported():
 
 
 def test_standings_say_what_headers_need():
-    decision = Ledger("burst=100/minute per session; 9 mb total per user; 5 concurrent per session").request()
+    decision = Ledger("burst=100/minute per session; 9 mb total per user costing 2; 5 concurrent per session").request()
     assert isinstance(decision, Allowed)
     assert [
         (each.name, each.allowance, each.remaining, each.period_seconds, each.effective_seconds)
         for each in decision.standings
     ] == [
         ("burst", 100, 99, 60, 30),
-        ("mb-total-user", 9, 9, None, None),
+        ("mb-total-user", 9, 7, None, None),
         ("requests-concurrent-session", 5, 5, None, None),
     ]
 
@@ -260,7 +260,7 @@ def test_a_glance_tells_what_its_standing_tells(allowance, stored, now, late):
     over = ("minute", "hour", "calendar-day@Europe/Berlin", "calendar-month")
     limits = [f"{allowance}/{window} per user" for window in over]
     ledger = Ledger(
-        "; ".join([*limits, f"{allowance} mb total per user", "shadow 1/day per user", "2 concurrent per user"])
+        "; ".join([*limits, f"{allowance} requests total per user", "shadow 1/day per user", "2 concurrent per user"])
     )
     ask = admission(CALLER, plan(ledger.policy, CALLER, FACTS, now=now), now=now, operation=b"op")
     ahead, used, before = stored

@@ -302,13 +302,20 @@ def test_overrides_of_the_org_stand_above_the_tokens_and_those_above_the_rule():
     assert key(limits, caller(tokened, org_limits=org)) == key(limits)
 
 
+def test_a_level_meets_a_request_only_where_the_request_costs_something():
+    """A full level must not keep out the request that brings it down."""
+    assert planned("5 storage_mb total per user; 5 tokens/day per user").spends[0].limit == "tokens-day-user"
+    assert [spend.cost for spend in planned("5 storage_mb total per user costing 2").spends] == [2]
+    assert planned("5 messages/minute per user").spends == ()
+
+
 # ------------------------------------------------------------------ kept plans
 
 
 @given(st.integers(0, 40 * 86_400_000))
 def test_a_kept_plan_is_the_plan_of_a_later_request(later):
     limits = policy(
-        "9/minute per session; 9/calendar-day@Europe/Berlin per org; 9 mb total per user; 2 concurrent per user",
+        "9/minute per session; 9/calendar-day@Europe/Berlin per org; mb-total-user=9 mb total per user costing 2; 2 concurrent per user",
         creation=parse_limit("60/minute per user"),
     )
     who, batch = caller(user(org_id="x", limits={"mb-total-user": 3})), Facts(method="POST", path="/", count=3)

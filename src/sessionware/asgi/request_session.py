@@ -205,6 +205,10 @@ class RequestSession:
         """Book what has happened already; it may pass the allowance. False when the store could not be told."""
         return await amounts.charge(self._runtime, self.stand, used)
 
+    async def release(self, **freed: int) -> bool:
+        """Bring levels (`total` limits) down by what is no more in use. False when the store could not be told."""
+        return await amounts.release(self._runtime, self.stand, freed)
+
     def reserve(self, **estimate: int) -> Reservation:
         """`async with session.reserve(tokens=1000) as hold: ... await hold.settle(tokens=532)`."""
         return amounts.reserve(

@@ -16,7 +16,7 @@ from sessionware.core.ledger import Lease, Scope, Spend, When, placed
 from sessionware.core.limits import MESSAGES, Limit
 from sessionware.core.request import Facts
 from sessionware.core.session import Override
-from sessionware.core.windows import NEVER, position
+from sessionware.core.windows import NEVER, Total, position
 from sessionware.errors import ConfigError
 
 CREATION: Final = "create"  # what CREATE_LIMIT is called unless it has a name of its own
@@ -97,8 +97,8 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
     """What a request takes from each limit that speaks of it.
 
     Requests cost 1 (or `costing`); other resources cost nothing yet and refuse only when exhausted. With
-    `creates` the creation limit takes part if the store really makes the session. A preflight takes nothing, a limit
-    on messages is met by what a socket receives, and MCP housekeeping only from limits that name it.
+    `creates` the creation limit takes part if the store really makes the session. A preflight takes nothing,
+    and MCP housekeeping only from limits that name it.
     """
     if facts.is_preflight:
         return NOTHING
@@ -107,7 +107,7 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
     leases: list[Lease] = []
     for found in counted(policy.ladders, caller, facts, now=now):
         ladder, rung, scope, key, allowance = found
-        if (housekeeping and not ladder.hears(facts)) or ladder.resource == MESSAGES:
+        if (housekeeping and not ladder.hears(facts)) or not _meets_requests(ladder, rung):
             continue
         if ladder.window is None:
             leases.append(Lease(ladder.name, key, scope, allowance, rung.binding))
@@ -193,6 +193,15 @@ def allowance_of(name: str, rung: Rung, caller: Caller, *, now: int) -> int:
     if caller.identity is not None and caller.identity.limits:
         return caller.identity.limits.get(name, rung.allowance)
     return rung.allowance
+
+
+def _meets_requests(ladder: Ladder, rung: Rung) -> bool:
+    """Whether requests have to do with such a limit.
+
+    Messages are what a socket receives. A level that is full refuses what would add to it, never the request that
+    may bring it down.
+    """
+    return ladder.resource != MESSAGES and not (isinstance(ladder.window, Total) and rung.cost == 0)
 
 
 def _until(org_limits: Mapping[str, Override], now: int) -> int:

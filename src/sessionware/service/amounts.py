@@ -2,6 +2,7 @@
 
 await spend(runtime, stand, {"tokens": 532})            takes all of it, or raises
 await charge(runtime, stand, {"tokens": 532})           books what has happened
+await release(runtime, stand, {"storage_mb": 3})        brings a level down
 async with reserve(runtime, stand, {"tokens": 1000}) as hold:
 await hold.settle(tokens=532)
 """
@@ -16,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.admission import Admission, Admitted
-from sessionware.core.amounts import booked, plan_amounts, settlement
+from sessionware.core.amounts import booked, plan_amounts, released, settlement
 from sessionware.core.decision import Refused, judge
 from sessionware.core.facts import Settled
 from sessionware.core.identity import Identity
@@ -73,6 +74,16 @@ async def charge(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> 
     now = runtime.now()
     spends = booked(plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now))
     _noticed(runtime, stand, amounts)
+    return await _settle(runtime, stand, spends, runtime.operation())
+
+
+async def release(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> bool:
+    """Bring levels (`total` limits) down by what is no more in use. False when the store could not be told.
+
+    Raises InvalidAmount for what is no amount, and nothing else.
+    """
+    now = runtime.now()
+    spends = released(plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now))
     return await _settle(runtime, stand, spends, runtime.operation())
 
 
