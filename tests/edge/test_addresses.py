@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.edge.site import Site
 from tests.edge.wire import Header
 
 SPOOFS: list[list[Header]] = [
