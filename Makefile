@@ -34,10 +34,11 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench coverage format wheel-test clean
+.PHONY: help test check bench bench-stores bench-middleware coverage format wheel-test clean
+.NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 # A .venv that was moved, copied or made with another PYTHON= is made anew.
 ifneq ($(strip $(shell cat $(STAMP) 2>/dev/null)),$(strip $(CURDIR) $(PYTHON)))
@@ -61,8 +62,14 @@ check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## measure every store beside its peer
+bench: bench-stores bench-middleware ## measure every store and the middleware beside their peers
+
+bench-stores: $(STAMP) ## measure every store beside its peer
 	$(BIN)/python -m benchmarks.stores $(ARGS)
+
+bench-middleware: $(STAMP) ## measure the middleware beside its peers, which are installed for it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[bench]'
+	$(BIN)/python -m benchmarks.middleware $(ARGS)
 
 coverage: $(STAMP) ## run the suite and fail under 95 % of branches
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)

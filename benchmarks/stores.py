@@ -1,4 +1,4 @@
-"""`make bench`: every store beside its peers, in one run.
+"""`make bench-stores`: every store beside its peers, in one run.
 
 python -m benchmarks.stores [--stores memory,sqlite,redis] [--rounds 3] [--quick] [--json PATH]
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
-import platform
 import secrets
 import sys
 import tempfile
@@ -19,9 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from benchmarks import peers, weight
+from benchmarks import peers, report, weight
 from benchmarks.measure import Sample, measure, median, table
 from benchmarks.redis_server import RedisServer
 from benchmarks.workload import admission, asked_at, key_of, new_session
@@ -183,11 +179,7 @@ def main() -> int:
     print("\nlist 10,000: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in found["list 10,000 ms"].items()))
     print()
     print(table(verdicts(found, sizes)))
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine, **found, "sizes": sizes, "figures": verdicts(found, sizes)}
-    given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
-    print(f"\nwritten to {given.json}")
+    report.write(given.json, {**found, "sizes": sizes, "figures": verdicts(found, sizes)})
     return 0
 
 

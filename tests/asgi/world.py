@@ -1,6 +1,6 @@
-"""The only place that puts an engine together for tests of the edge: real parts, a memory store, a clock of ours."""
+"""The only place that puts an app behind the middleware for tests of the edge: real parts, a clock of ours."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,27 +8,24 @@ import httpx2
 import jwt
 from starlette.applications import Starlette
 
-from sessionware.asgi.ends import Ends
-from sessionware.asgi.guard import Guard
-from sessionware.asgi.options import Engine, Options
+from sessionware import SessionMiddleware, Sessionware
+from sessionware.asgi.options import Engine
+from sessionware.config.load import load
 from sessionware.config.settings import Settings
-from sessionware.core.limit_grammar import parse_limit, parse_limits
 from sessionware.core.payload import unpack
-from sessionware.core.policy import compile_policy
-from sessionware.core.store import Query
-from sessionware.credentials.resolver import Resolver
-from sessionware.gate import FailurePolicy, Gate
-from sessionware.reaper import Reaper
-from sessionware.service.runtime import Runtime
-from sessionware.service.terms import Terms
+from sessionware.core.store import Query, Store
 from sessionware.stores.memory import MemoryStore
-from sessionware.telemetry import Endings, Observers, Telemetry
-from sessionware.telemetry.health import Health
+from sessionware.telemetry import Observer
 from sessionware.testing import ManualClock
 
 SECRET = "a secret of more than thirty-two bytes, for tests"
 ISSUER = "https://login.test"
-SETTINGS = Settings(jwt_secret=SECRET, jwt_issuer=ISSUER, jwt_audience=("app",))
+KEYWORDS = {"jwt_secret": SECRET, "jwt_issuer": ISSUER, "jwt_audience": "app", "exempt_paths": "/health"}
+
+
+def settings_of(**keywords: Any) -> Settings:
+    """The settings of these tests, with others beside or instead; the environment plays no part."""
+    return load(keywords=KEYWORDS | keywords, environ={}).settings
 
 
 def token(sub: str = "alice", **claims: Any) -> str:
@@ -41,11 +38,18 @@ def token(sub: str = "alice", **claims: Any) -> str:
 class World:
     """One app behind the guard, and a browser-less client."""
 
-    def __init__(self, app: Guard, engine: Engine, client: httpx2.AsyncClient, clock: ManualClock) -> None:
+    def __init__(self, app: SessionMiddleware, client: httpx2.AsyncClient, clock: ManualClock) -> None:
         self.app = app
-        self.engine = engine
         self.client = client
         self.clock = clock
+
+    @property
+    def sessionware(self) -> Sessionware:
+        return self.app.sessionware
+
+    @property
+    def engine(self) -> Engine:
+        return self.app.sessionware.engine
 
     @property
     def store(self) -> Any:
@@ -64,49 +68,36 @@ class World:
 
     async def ask(self, method: str, path: str, *, sid: str = "", user: str = "", **named: Any) -> httpx2.Response:
         headers = list(named.pop("headers", []))
+        self.client.cookies.clear()  # a test sends the cookies that it means
         if sid:
             headers.append(("X-Session-ID", sid))
         if user:
             headers.append(("Authorization", f"Bearer {token(user)}"))
         return await self.client.request(method, path, headers=headers, **named)
 
+    async def total(self) -> int:
+        """How many sessions there are."""
+        total: int = (await self.store.list(Query(limit=0), now=self.clock.now())).total
+        return total
+
 
 @asynccontextmanager
 async def world(
-    routes: list[Any],
+    routes: Any,
     *,
-    limits: str = "100/minute per session",
-    options: Options | None = None,
-    settings: Settings | None = None,
-    terms: Terms | None = None,
-    store: Any = None,
-    deadline_ms: int = 0,
+    store: Callable[[Store], Any] | None = None,
+    observers: tuple[Observer, ...] = (),
+    api: str | None = None,
+    **keywords: Any,
 ) -> AsyncIterator[World]:
+    """An app (or its routes) behind the middleware; `store` wraps the memory store, keywords are settings."""
     clock = ManualClock()
-    async with MemoryStore(clock=clock) as own, MemoryStore(clock=clock) as local:
-        used = store(own) if store is not None else own
-        telemetry = Telemetry()
-        observers = Observers(telemetry=telemetry)
-        endings = Endings(observers, telemetry=telemetry)
-        policy = compile_policy(
-            parse_limits(limits), addresses=used.addresses, creation=parse_limit("60/minute per user")
-        )
-        engine = Engine(
-            runtime=Runtime(
-                store=used, policy=policy, terms=terms or Terms(), telemetry=telemetry, observers=observers,
-                endings=endings, reaper=Reaper(used, endings, telemetry=telemetry, interval_ms=60_000), health=Health(),
-            ),
-            gate=Gate(used, local=local, failure=FailurePolicy(deadline_ms=deadline_ms), telemetry=telemetry),
-            resolver=Resolver(settings or SETTINGS, used.addresses),
-            ends=Ends(),
-            options=options or Options(exempt_paths=frozenset({"/health"})),
-        )  # fmt: skip
-        app = Guard(Starlette(routes=routes), lambda: engine)
+    memory = MemoryStore(clock=clock)
+    sessionware = Sessionware(
+        settings_of(**keywords), store=memory if store is None else store(memory), observers=observers
+    )
+    app = SessionMiddleware(Starlette(routes=routes) if isinstance(routes, list) else routes, sessionware, api=api)
+    async with sessionware:
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=True)
-        engine.gate.start()
-        try:
-            async with httpx2.AsyncClient(transport=transport, base_url="http://app.test") as client:
-                yield World(app, engine, client, clock)
-        finally:
-            await engine.gate.aclose()
-            await engine.resolver.aclose()
+        async with httpx2.AsyncClient(transport=transport, base_url="http://app.test") as client:
+            yield World(app, client, clock)

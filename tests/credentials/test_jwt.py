@@ -21,7 +21,8 @@ from sessionware.core.identity import Claims
 from sessionware.credentials.jwt import Verified
 from sessionware.credentials.keys import FixedKeys, KeySet, public_key, read_key_set, shared_secret
 from sessionware.errors import ConfigError, InvalidToken
-from sessionware.testing.tokens import FakeIssuer, KeyServer, SigningKey, base64url
+from sessionware.testing.clock import START
+from sessionware.testing.tokens import LIFE_S, FakeIssuer, KeyServer, SigningKey, base64url
 from tests.credentials.making import ADDRESSES, NOW, trusting, verifier_of
 
 RSA_KEY = SigningKey("RS256")
@@ -465,7 +466,7 @@ def test_claims_are_tried_literally_then_as_a_path_first_present_wins():
     found = claims_of(token, mapped)
     assert found == Claims(
         issuer=issuer.name, user_id="alice", org_id="acme", groups=("pro", "pro:x"), sid="work", scopes=("one", "two"),
-        token=found.token, limits={"daily": 5, "x": "y"},
+        token=found.token, expires_at=START + LIFE_S * 1000, limits={"daily": 5, "x": "y"},
     )  # fmt: skip
     assert claims_of(issuer.token(**(said | {"https://x/org": "z"})), mapped).org_id == "z"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from sessionware.api import listing, lives, work
 from sessionware.api.callers import CallerOf, Scope
 from sessionware.api.calls import Answer, ApiOptions, Call, Endpoint
 from sessionware.api.faults import fault, not_allowed, not_found
-from sessionware.api.probes import Probes, Readiness, always_ready
+from sessionware.api.probes import Probes, Readiness, always_ready, no_metrics
 from sessionware.asgi.problems import Problem
 from sessionware.errors import SessionwareError
 from sessionware.service import Sessions
@@ -48,6 +49,9 @@ _PATHS: Final[dict[str, dict[str, Endpoint]]] = {
     "/alerts": {"GET": listing.alerts},
 }
 
+_PROBES: Final = frozenset({"/health", "/ready", "/metrics"})
+_OWN: Final = re.compile("|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) for path in _PATHS))
+
 
 class SessionApi:
     """The REST session API over a running service.
@@ -62,14 +66,20 @@ class SessionApi:
         *,
         options: ApiOptions = OPTIONS,
         readiness: Callable[[], Readiness] = always_ready,
+        metrics: Callable[[], bytes] = no_metrics,
     ) -> None:
         self._sessions = sessions
         self._caller_of = caller_of
         self._options = options
-        probes = Probes(readiness)
-        paths = _PATHS | {"/health": {"GET": probes.health}, "/ready": {"GET": probes.ready}}
+        probes = Probes(readiness, metrics)
+        watched = {"/health": probes.health, "/ready": probes.ready, "/metrics": probes.metrics}
+        paths = _PATHS | {path: {"GET": endpoint} for path, endpoint in watched.items()}
         routes = [Route(path, _Verbs(self, endpoints)) for path, endpoints in paths.items()]
         self._router = Router(routes, redirect_slashes=False, default=_nowhere)
+
+    def serves(self, path: str, *, with_probes: bool = True) -> bool:
+        """Whether this is one of the API's paths; `with_probes`: also where it tells of itself."""
+        return _OWN.fullmatch(path) is not None or (with_probes and path in _PROBES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve http; a lifespan or a WebSocket that comes here is nobody's, as in Starlette."""

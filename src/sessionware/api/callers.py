@@ -44,7 +44,7 @@ def caller_of(engine: Callable[[], Engine]) -> CallerOf:
         if resolved is None:
             resolved = await parts.resolver.resolve(seen.presented, now)
         target = resolved.target
-        if target is not None and target.place is Place.COOKIE and is_cross_site(scope, seen, parts.options):
+        if target is not None and target.place is Place.COOKIE and is_cross_site(scope, parts.options):
             raise CrossSite("Cross-site request refused")
         tokens = seen.presented.session_token
         return Actor(

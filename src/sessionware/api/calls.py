@@ -43,15 +43,16 @@ class ApiOptions(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True):
-    """What an endpoint answers; `body` None is no body at all."""
+    """What an endpoint answers: JSON, or bytes as they are; `body` None is no body at all."""
 
-    body: Mapping[str, Any] | None
+    body: Mapping[str, Any] | bytes | None
     status: int = 200
     headers: tuple[Header, ...] = ()
 
     def response(self) -> Response:
-        content = b"" if self.body is None else msgspec.json.encode(self.body)
-        response = Response(content, self.status, media_type=None if self.body is None else "application/json")
+        body = self.body
+        content = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        response = Response(content, self.status, media_type="application/json" if isinstance(body, Mapping) else None)
         response.raw_headers.extend(self.headers)
         if not any(name == b"cache-control" for name, _ in self.headers):
             response.raw_headers.append(NO_STORE)

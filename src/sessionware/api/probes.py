@@ -11,6 +11,7 @@ from sessionware.api.calls import Answer, Call
 from sessionware.errors import StoreUnavailable
 
 UNAVAILABLE: Final = 503
+PROMETHEUS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 NOT_READY: Final = ((b"retry-after", b"1"),)
 
 
@@ -25,11 +26,17 @@ def always_ready() -> Readiness:
     return Readiness()
 
 
+def no_metrics() -> bytes:
+    """Nothing is counted here."""
+    return b""
+
+
 class Probes:
     """Answers without looking at credentials: nothing here tells anything of anybody."""
 
-    def __init__(self, readiness: Callable[[], Readiness]) -> None:
+    def __init__(self, readiness: Callable[[], Readiness], metrics: Callable[[], bytes]) -> None:
         self._readiness = readiness
+        self._metrics = metrics
 
     async def health(self, _: Call) -> Answer:
         """GET /health: this process answers. Asks no store."""
@@ -47,3 +54,7 @@ class Probes:
         except StoreUnavailable:
             return Answer({"status": "unavailable", "error": "Store unavailable"} | shown, UNAVAILABLE, NOT_READY)
         return Answer({"status": "ready"} | shown)
+
+    async def metrics(self, _: Call) -> Answer:
+        """GET /metrics: for Prometheus. Raises ConfigError where its client is not installed."""
+        return Answer(self._metrics(), headers=(PROMETHEUS,))

@@ -1,52 +1,93 @@
-"""The only place that knows which streams and sockets of this worker must close when a session ends."""
+"""The only place that knows which streams and sockets of this worker must close when a session or a token ends."""
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sessionware.core.facts import OwnerRevocation, Revocation
+from sessionware.core.identity import Identity
 from sessionware.core.ids import SessionKey
 
 
 class Told:
-    """One that waits to be told; `is_over` once its session has ended."""
+    """One that waits to be told; `is_over` once what it belongs to has ended."""
 
-    def __init__(self, close: Callable[[], object]) -> None:
+    def __init__(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> None:
+        self.key = key
         self.is_over = False
+        self.timer: TimerHandle | None = None
+        self._identity = identity
         self._close = close
 
     def tell(self) -> None:
-        self.is_over = True
-        self._close()
+        """Close, once."""
+        if not self.is_over:
+            self.is_over = True
+            self._close()
+
+    def is_meant_by(self, revocation: Revocation) -> bool:
+        """Whether the credential that it was opened with is refused from now on."""
+        identity = self._identity
+        if identity is None or identity.token is None:
+            return False
+        if isinstance(revocation, OwnerRevocation):
+            return revocation.owner == identity.owner and identity.token.issued_at <= revocation.before
+        return revocation.token == identity.token.hash
 
 
 class Ends:
-    """Who must be told of which session's end."""
+    """Who must be told of which end."""
 
     def __init__(self) -> None:
-        self._waiting: dict[SessionKey, set[Told]] = {}
+        self._waiting: dict[SessionKey | None, set[Told]] = {}
 
     @contextmanager
-    def told(self, key: SessionKey | None, close: Callable[[], object]) -> Iterator[Told]:
-        """While in the block, call `close` when the session ends."""
-        told = Told(close)
-        if key is None:
-            yield told
-            return
-        self._waiting.setdefault(key, set()).add(told)
+    def told(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> Iterator[Told]:
+        """While in the block, call `close` when the session or the identity's credential ends."""
+        told = self.begin(key, identity, close)
         try:
             yield told
         finally:
-            waiting = self._waiting[key]
-            waiting.discard(told)
-            if not waiting:
-                del self._waiting[key]
+            self.finish(told)
+
+    def begin(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> Told:
+        """The same without a block: `finish` it."""
+        told = Told(key, identity, close)
+        self._waiting.setdefault(key, set()).add(told)
+        return told
+
+    def finish(self, told: Told) -> None:
+        """Nothing needs to close any more."""
+        if told.timer is not None:
+            told.timer.cancel()
+        self._leave(told)
+
+    def moved(self, told: Told, key: SessionKey) -> None:
+        """Its session has another id now."""
+        self._leave(told)
+        told.key = key
+        self._waiting.setdefault(key, set()).add(told)
+
+    def _leave(self, told: Told) -> None:
+        waiting = self._waiting[told.key]
+        waiting.discard(told)
+        if not waiting:
+            del self._waiting[told.key]
 
     def ended(self, key: SessionKey) -> None:
         """A session is no more: everything of it that is open here closes."""
         for told in tuple(self._waiting.get(key, ())):
             told.tell()
 
+    def revoked(self, revocation: Revocation) -> None:
+        """A credential is refused: everything that was opened with it closes."""
+        for waiting in list(self._waiting.values()):
+            for told in tuple(waiting):
+                if told.is_meant_by(revocation):
+                    told.tell()
+
     def waiting(self) -> list[SessionKey]:
         """The sessions that something here belongs to: to be looked at again after a gap."""
-        return list(self._waiting)
+        return [key for key in self._waiting if key is not None]

@@ -2,104 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sessionware.asgi import cookies
-from sessionware.asgi.meaning import Meant, fresh, may_begin_anew, meant
+from sessionware.asgi.cookies import is_cross_site
+from sessionware.asgi.meaning import NONE, Making, made_if_absent, made_without_id, may_begin_anew
+from sessionware.asgi.meeting import meet, without_session
+from sessionware.asgi.messages import Scope
 from sessionware.asgi.options import Engine
 from sessionware.asgi.problems import Problem, problem, refused
-from sessionware.asgi.reading import Read
-from sessionware.asgi.request_session import RequestSession
+from sessionware.asgi.reading import fingerprint, may_name_in_url
+from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission
 from sessionware.core.decision import Allowed, Refused
+from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
-from sessionware.credentials.presented import Place
-from sessionware.service.amounts import Stand
+from sessionware.core.session import Session
+from sessionware.errors import InvalidToken
+from sessionware.service.actors import Actor
+from sessionware.service.finding import check_session_token
 from sessionware.telemetry import Who
 from sessionware.telemetry.telemetry import who_at
 
 
 class Entered(Struct, frozen=True):
-    """What is known of a request that may run."""
+    """What is known of a request that may run. `making` tells of a session that is made with it, or may yet be."""
 
-    meant: Meant
+    visit: Visit
+    caller: Caller
+    facts: Facts
     ask: Admission
     decision: Allowed
+    making: Making = NONE
+
+    @property
+    def session(self) -> Session | None:
+        return self.decision.answer.session
+
+
+class Call(Struct, frozen=True, gc=False):
+    """One request or handshake: who asks, about what, when. `opens`: its session is open from now on."""
+
+    visit: Visit
     facts: Facts
-    caller: Caller
-
-    def session(self, engine: Engine) -> RequestSession | None:
-        """The session object for the app; None when the request goes on without one."""
-        answer = self.decision.answer
-        if answer.session is None:
-            return None
-        stand = Stand(self.caller, self.facts, answer.session.birth.owner)
-        return RequestSession(engine.runtime, answer.session, text=self.meant.text, is_new=answer.is_new, stand=stand)
+    now: int
+    opens: bool = False
+    ticket: Spend | None = None
 
 
-async def enter(engine: Engine, scope: Mapping[str, Any], seen: Read, *, opens: bool = False) -> Entered | Problem:
-    """Plan, admit, judge. `opens`: the session is open from now on, as for sockets. Raises for bad credentials."""
-    runtime, options = engine.runtime, engine.options
-    now = runtime.now()
-    client = engine.resolver.client(seen.presented)
-    resolved = engine.resolver.resolve_at_once(seen.presented, now)
-    if resolved is None:
-        resolved = await engine.resolver.resolve(seen.presented, now)
-    what = meant(engine, resolved, client=client, now=now)
-    if what.place is Place.COOKIE and cookies.is_cross_site(scope, seen, options):
+async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: str | None = None) -> Entered | Problem:
+    """Plan, admit, judge. `opens`: the session is open from now on, as for sockets.
+
+    `body_id` is an id that the body holds. Raises for bad credentials.
+    """
+    call = await _call(engine, scope, opens=opens, body_id=body_id)
+    visit = call.visit
+    if visit.is_by_cookie and is_cross_site(scope, engine.options):
         return problem(403, "Cross-site request refused", "cross_site")
-    facts = Facts(method=scope.get("method", "GET"), path=scope["path"], client=client, is_preflight=seen.is_preflight)
-    entered = await _ask(engine, what, facts, now, opens=opens)
-    if isinstance(entered, Refused) and entered.code == "session_invalid" and may_begin_anew(engine, what):
-        what = fresh(engine, what.identity, client=client, now=now)
-        entered = await _ask(engine, what, facts, now, opens=opens)
-    if isinstance(entered, Entered):
-        return entered
-    runtime.telemetry.refused(entered, _who(what))
-    runtime.observers.refused(entered)
-    return refused(entered, style=options.ratelimit_headers)
+    found = await _find(engine, call)
+    if isinstance(found, Entered):
+        return found
+    engine.runtime.telemetry.refused(found, _who(visit))
+    engine.runtime.observers.refused(found)
+    return refused(found, style=engine.options.ratelimit_headers)
 
 
-async def _ask(engine: Engine, what: Meant, facts: Facts, now: int, *, opens: bool) -> Entered | Refused:
-    runtime, identity = engine.runtime, what.identity
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
-    caller = Caller(identity, what.key, what.tag, what.bucket, org_limits)
-    planned = plan(runtime.policy, caller, facts, now=now, creates=what.new is not None)
-    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=what.new)
-    if what.link is not None or opens:
-        ask = replace(ask, link=what.link, opens=opens)
+async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | None) -> Call:
+    """Who asks: known by their headers, or met now."""
+    now, ticket = engine.runtime.now(), None
+    if opens or body_id is not None or may_name_in_url(scope, engine.options.names):
+        met = await meet(engine, scope, now, body_id=body_id)
+        visit, ticket = met.visit, met.ticket
+    else:
+        visits, headers = engine.visits, fingerprint(scope, engine.heard)
+        known = visits.get(headers, now)
+        if known is None:
+            generation = visits.generation
+            known = (await meet(engine, scope, now)).visit
+            visits.put(headers, known, generation=generation)
+        visit = known
+    return Call(visit, visit.facts(scope.get("method", "GET"), scope["path"]), now, opens, ticket)
+
+
+async def _find(engine: Engine, call: Call) -> Entered | Refused:
+    """Ask for the session that is meant; where there is none, for a new one if that may be."""
+    visit, now = call.visit, call.now
+    if visit.is_unsessioned:
+        return await _ask(engine, call, made_without_id(engine, visit, now))
+    found = await _ask(engine, call, NONE if visit.has_lived else made_if_absent(engine, visit, now))
+    if isinstance(found, Entered):
+        visit.has_lived = True
+        return found
+    if found.code != "session_invalid":
+        return found
+    if visit.has_lived:  # and lives no more
+        visit.has_lived = False
+        making = made_if_absent(engine, visit, now)
+        if making.new is not None:
+            return await _ask(engine, call, making)
+    if may_begin_anew(engine, visit):
+        alone = without_session(engine, visit)
+        return await _ask(engine, replace(call, visit=alone), made_without_id(engine, alone, now))
+    return found
+
+
+async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
+    runtime, visit, now, ticket = engine.runtime, call.visit, call.now, call.ticket
+    caller, new = visit.caller, None if making.is_lazy else making.new
+    if new is not None and visit.target is None:
+        key = new.session.key
+        caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
+    planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
+    if ticket is not None:
+        planned = replace(planned, spends=(*planned.spends, ticket))
+    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
+    if visit.link is not None or call.opens:
+        ask = replace(ask, link=None if visit.link is None else visit.link.key, opens=call.opens)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
-        alone = Caller(identity, None, what.tag, what.bucket, org_limits)
-        return admission(alone, plan(runtime.policy, alone, facts, now=now), now=now, operation=ask.operation)
+        alone = replace(caller, session=None)
+        return admission(alone, plan(runtime.policy, alone, call.facts, now=now), now=now, operation=ask.operation)
 
-    decision = await engine.gate.decide(
-        ask,
-        runtime.policy,
-        about_session=what.key is not None or what.link is not None,
-        sessionless=sessionless,
-    )
-    if not isinstance(decision, Allowed):
-        return decision
-    answer = decision.answer
-    if answer.evicted:
-        await runtime.tell_ended(answer.evicted)
-    if answer.is_new and answer.session is not None:
-        runtime.tell_started(answer.session)
-    if identity is None and answer.session is not None:
-        # Proved by its id alone: only now is it known whose session it is.
-        engine.resolver.check_member(answer.session.birth.groups, answer.session.birth.org_id)
-    return Entered(what, ask, decision, facts, caller)
+    about_session = caller.session is not None or visit.link is not None
+    decision = await engine.gate.decide(ask, runtime.policy, about_session=about_session, sessionless=sessionless)
+    if isinstance(decision, Allowed):
+        if decision.answer.evicted:
+            await runtime.tell_ended(decision.answer.evicted)
+        _meet_session(engine, call, decision)
+        return Entered(visit, caller, call.facts, ask, decision, making)
+    if ticket is not None and decision.limit is not None and decision.limit.name == ticket.limit:
+        raise InvalidToken("Invalid or expired ticket")  # it was used before
+    return decision
 
 
-def _who(what: Meant) -> Who:
+def _meet_session(engine: Engine, call: Call, decision: Allowed) -> None:
+    """What only the record can tell: whose it is, if its id alone proves it, and which secret goes with it."""
+    session = decision.answer.session
+    if session is None:
+        return
+    runtime, visit = engine.runtime, call.visit
+    if decision.answer.is_new:
+        runtime.tell_started(session)
+    if visit.identity is None:
+        engine.resolver.check_member(session.birth.groups, session.birth.org_id)
+    if runtime.terms.session_token and call.ticket is None:
+        check_session_token(runtime, session, by=Actor(session_token=visit.session_token))
+
+
+def _who(visit: Visit) -> Who:
     """Whom a refusal is about, as far as it is proved."""
-    identity = what.identity
+    identity = visit.identity
     user, org = (identity.user_id, identity.org_id) if identity is not None else (None, None)
-    return who_at(what.key, user=user, org=org) if what.key is not None else Who(user=user, org=org)
+    key = visit.caller.session
+    return who_at(key, user=user, org=org) if key is not None else Who(user=user, org=org)

@@ -1,15 +1,16 @@
-"""The only place that says which session a request uses or makes: ON_MISSING and ON_UNKNOWN."""
+"""The only place that says which session a request makes when it has none: ON_MISSING and ON_UNKNOWN."""
 
 from __future__ import annotations
+
+from typing import Final, assert_never
 
 from msgspec import Struct
 
 from sessionware.asgi.options import Engine
+from sessionware.asgi.visits import Visit
 from sessionware.core.admission import NewSession
-from sessionware.core.identity import Identity
-from sessionware.core.ids import MintedId, SessionKey, SessionName
-from sessionware.credentials.presented import Place
-from sessionware.credentials.resolved import Kind, Resolved, Target
+from sessionware.core.ids import MintedId, SessionName
+from sessionware.credentials.resolved import Kind
 from sessionware.errors import SessionwareError
 from sessionware.service.making import fresh_id, new_session
 
@@ -21,74 +22,64 @@ class NoSessionId(SessionwareError):
     status_hint = 401
 
 
-class Meant(Struct, frozen=True):
-    """What a request is about. `text` is what its caller calls the session; `new` is made if it is not there.
+class Making(Struct, frozen=True):
+    """The session that a request makes. `text` is what its caller calls it; `is_lazy`: only once it is written to.
 
-    `key` None: the request has no session (yet). `hands_out`: the id was made by us and must be sent.
+    `hands_out`: the id was made by us and must be sent. Without `new` the request goes on without a session.
     """
 
-    identity: Identity | None
-    key: SessionKey | None
-    tag: str
-    bucket: int
-    text: str
-    place: Place | None
     new: NewSession | None = None
-    link: SessionKey | None = None
+    text: str = ""
     hands_out: bool = False
+    is_lazy: bool = False
 
 
-def meant(engine: Engine, resolved: Resolved, *, client: str, now: int) -> Meant:
-    """The session that a request uses, and the one to make if there is none. Raises NoSessionId."""
-    target, identity = resolved.target, resolved.identity
-    if target is None:
-        if resolved.link is not None:
-            link = resolved.link
-            return Meant(identity, None, link.tag, link.key.bucket, link.text, Place.MCP, link=link.key)
-        return missing(engine, identity, client=client, now=now)
-    new = _template(engine, target, identity, client=client, now=now)
-    link_key = resolved.link.key if resolved.link is not None else None
-    return Meant(identity, target.key, target.tag, target.key.bucket, target.text, target.place, new, link_key)
+NONE: Final = Making()
 
 
-def missing(engine: Engine, identity: Identity | None, *, client: str, now: int) -> Meant:
+def made_if_absent(engine: Engine, visit: Visit, now: int) -> Making:
+    """What is made when the session that is meant does not exist: derived ones always, names unless rejected."""
+    target = visit.target
+    if target is None or target.kind is Kind.MINTED:
+        return NONE
+    if target.kind is Kind.NAMED and engine.options.on_unknown == "reject":
+        return NONE
+    new = _new(engine, visit, SessionName(target.text), now, is_derived=target.kind is Kind.DERIVED)
+    return Making(new, target.text)
+
+
+def made_without_id(engine: Engine, visit: Visit, now: int) -> Making:
     """What a request without a session id gets. Raises NoSessionId where one is required."""
-    options, runtime = engine.options, engine.runtime
+    options = engine.options
     choice = options.on_missing
     if choice == "auto":
-        choice = "lazy" if options.cookie.name else "create"
-    if choice == "reject":
-        raise NoSessionId("No session ID provided")
-    if choice in {"anonymous", "lazy"}:
-        tag = identity.tag if identity is not None else ""
-        return Meant(identity, None, tag, runtime.addresses.bucket(tag) if tag else 0, "", None)
-    return fresh(engine, identity, client=client, now=now)
+        choice = "lazy" if options.has_cookie else "create"
+    match choice:
+        case "reject":
+            raise NoSessionId("No session ID provided")
+        case "anonymous":
+            return NONE
+        case "create" | "lazy":
+            minted = fresh_id(visit.identity, entropy=engine.runtime.entropy)
+            new = _new(engine, visit, minted, now)
+            return Making(new, minted.text, hands_out=True, is_lazy=choice == "lazy")
+        case _:
+            assert_never(choice)
 
 
-def fresh(engine: Engine, identity: Identity | None, *, client: str, now: int) -> Meant:
-    """A session under a new id of ours."""
-    runtime = engine.runtime
-    minted = fresh_id(identity, entropy=runtime.entropy)
-    new = new_session(minted, identity, terms=runtime.terms, addresses=runtime.addresses, now=now, client=client)
-    key = new.session.key
-    return Meant(identity, key, minted.tag, key.bucket, minted.text, None, new, hands_out=True)
-
-
-def may_begin_anew(engine: Engine, before: Meant) -> bool:
+def may_begin_anew(engine: Engine, visit: Visit) -> bool:
     """Whether an unknown id is answered with a new session: an old cookie is; a header's holder must learn of it."""
     choice = engine.options.on_unknown
     if choice == "auto":
-        return before.place is Place.COOKIE
-    return choice == "create" and before.link is None
+        return visit.is_by_cookie and engine.options.on_missing != "reject"
+    return choice == "create" and visit.link is None
 
 
-def _template(engine: Engine, target: Target, identity: Identity | None, *, client: str, now: int) -> NewSession | None:
-    """What is made when the target does not exist: derived sessions always, names unless ON_UNKNOWN rejects."""
-    if target.kind is Kind.MINTED or (target.kind is Kind.NAMED and engine.options.on_unknown == "reject"):
-        return None
+def _new(
+    engine: Engine, visit: Visit, target: MintedId | SessionName, now: int, *, is_derived: bool = False
+) -> NewSession:
     runtime = engine.runtime
-    name: MintedId | SessionName = SessionName(target.text)
     return new_session(
-        name, identity, terms=runtime.terms, addresses=runtime.addresses, now=now, client=client,
-        is_derived=target.kind is Kind.DERIVED,
+        target, visit.identity, terms=runtime.terms, addresses=runtime.addresses, now=now,
+        client=visit.client, is_derived=is_derived,
     )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sessionware.asgi.ends import Ends
 from sessionware.asgi.limit_headers import Style
+from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.asgi.reading import Names
+from sessionware.asgi.visits import Visits
 from sessionware.credentials.resolver import Resolver
 from sessionware.gate import Gate
 from sessionware.service.runtime import Runtime
@@ -18,9 +21,8 @@ OnUnknown = Literal["auto", "reject", "create"]
 
 
 class CookieOptions(Struct, frozen=True, kw_only=True):
-    """How the session cookie is set. `name` empty: there is none. `secure` None: as the request's scheme is."""
+    """How the session cookie is set. `secure` None: as the request's scheme is."""
 
-    name: str = ""
     secure: bool | None = None
     same_site: Literal["lax", "strict", "none"] = "lax"
     domain: str = ""
@@ -32,6 +34,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """The settings that only the edge looks at."""
 
     names: Names = Names()
+    body_field: str = ""
     exempt_paths: frozenset[str] = frozenset()
     on_missing: OnMissing = "auto"
     on_unknown: OnUnknown = "auto"
@@ -40,14 +43,23 @@ class Options(Struct, frozen=True, kw_only=True):
     csrf: bool = True
     public_url: str = ""
     allowed_origins: frozenset[str] = frozenset()
+    allowed_hosts: frozenset[str] = frozenset()
     scope_session: bool = False
+
+    @property
+    def has_cookie(self) -> bool:
+        return bool(self.names.session_cookie or self.names.secure_cookie)
 
 
 class Engine(Struct, frozen=True, kw_only=True):
-    """One running installation, as the edge sees it."""
+    """One running installation, as the edge sees it. `loop` is where it runs; `heard` are the headers that matter."""
 
     runtime: Runtime
     gate: Gate
     resolver: Resolver
     options: Options
-    ends: Ends
+    loop: AbstractEventLoop
+    heard: frozenset[bytes]
+    ends: Ends = field(default_factory=Ends)
+    visits: Visits = field(default_factory=Visits)
+    doubt: ProxyDoubt = field(default_factory=ProxyDoubt)

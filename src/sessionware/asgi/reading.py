@@ -12,19 +12,31 @@ from sessionware.credentials.presented import Place, Presented
 
 Scope = Mapping[str, Any]
 
-HEADER_MAX: Final = 16 * 1024  # of one credential header; a longer one is refused by its own grammar later
+TICKET: Final = "ticket"
+FIELDS_MAX: Final = 100  # of a URL: more are nobody's parameters
 EVENT_STREAM: Final = b"text/event-stream"
 _SUBPROTOCOL_SESSION: Final = "session."
 _SUBPROTOCOL_BEARER: Final = "bearer."
 
 
 class Names(Struct, frozen=True, kw_only=True):
-    """Where ids and users are looked for. Empty: nowhere."""
+    """Where ids and users are looked for. Empty: nowhere. Over HTTPS the cookie may have another name."""
 
     session_header: bytes = b"x-session-id"
     session_cookie: str = ""
+    secure_cookie: str = ""
     session_query: str = ""
     user_header: bytes = b"x-user-id"
+
+    @property
+    def heard(self) -> frozenset[bytes]:
+        """The headers that can say who asks and for which session."""
+        named = {self.session_header, self.user_header} - {b""}
+        return _PROVING | named | ({b"cookie"} if self.session_cookie or self.secure_cookie else set())
+
+    def cookie(self, scope: Scope) -> str:
+        """The session cookie's name on this connection."""
+        return self.secure_cookie if is_https(scope) else self.session_cookie
 
 
 class Read(Struct, frozen=True, gc=False):
@@ -33,18 +45,53 @@ class Read(Struct, frozen=True, gc=False):
     presented: Presented
     origin: bytes = b""
     fetch_site: bytes = b""
-    is_preflight: bool = False
+    ticket: str = ""
 
 
-def read(scope: Scope, names: Names) -> Read:
+def is_https(scope: Scope) -> bool:
+    return scope.get("scheme") in {"https", "wss"}
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser only asks whether it may ask."""
+    if scope.get("method") != "OPTIONS":
+        return False
+    return any(name == b"access-control-request-method" for name, _ in scope["headers"])
+
+
+def host_of(scope: Scope) -> str:
+    """The one Host that the request names; empty when it names none, or two."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
+
+
+def fingerprint(scope: Scope, heard: frozenset[bytes]) -> tuple[object, ...]:
+    """Everything that decides who asks and for which session, as it came, where no URL or body takes part."""
+    client = scope.get("client")
+    found = [client[0] if client else None, scope.get("scheme")]
+    for name, value in scope["headers"]:
+        if name in heard:
+            found.append(name)
+            found.append(value)
+    return tuple(found)
+
+
+def may_name_in_url(scope: Scope, names: Names) -> bool:
+    """Whether the URL may hold an id or a ticket, so that the headers alone do not say who asks."""
+    query = scope["query_string"]
+    return bool(query) and (bool(names.session_query) or b"ticket=" in query)
+
+
+def read(scope: Scope, names: Names, *, body_id: str | None = None) -> Read:
     """Read an http or websocket scope. A header that is there twice is shown twice."""
     found: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         if name in _WANTED or name in (names.session_header, names.user_header):
             found.setdefault(name, []).append(value)
     client = scope.get("client")
+    ids, ticket = _ids(scope, found, names)
     presented = Presented(
-        ids=_ids(scope, found, names),
+        ids=ids if body_id is None else (*ids, (Place.BODY, body_id)),
         authorization=_texts(found.get(b"authorization")) + _subprotocol_token(found),
         api_key=_texts(found.get(b"x-api-key")),
         session_token=_texts(found.get(b"x-session-token")),
@@ -53,19 +100,17 @@ def read(scope: Scope, names: Names) -> Read:
         peer=client[0] if client else None,
         host=_first(found, b"host").decode("latin-1"),
     )
-    preflight = scope.get("method") == "OPTIONS" and b"access-control-request-method" in found
-    return Read(presented, _first(found, b"origin"), _first(found, b"sec-fetch-site"), preflight)
+    return Read(presented, _first(found, b"origin"), _first(found, b"sec-fetch-site"), ticket)
 
 
-_WANTED: Final = frozenset(
-    {
-        b"authorization", b"x-api-key", b"x-session-token", b"x-forwarded-for", b"host", b"cookie", b"origin",
-        b"sec-fetch-site", b"accept", b"mcp-session-id", b"sec-websocket-protocol", b"access-control-request-method",
-    }
-)  # fmt: skip
+_PROVING: Final = frozenset({b"authorization", b"x-api-key", b"x-session-token", b"x-forwarded-for", b"mcp-session-id"})
+_WANTED: Final = _PROVING | {b"host", b"cookie", b"origin", b"sec-fetch-site", b"accept", b"sec-websocket-protocol"}
 
 
-def _ids(scope: Scope, found: Mapping[bytes, Sequence[bytes]], names: Names) -> tuple[tuple[Place, str], ...]:
+def _ids(
+    scope: Scope, found: Mapping[bytes, Sequence[bytes]], names: Names
+) -> tuple[tuple[tuple[Place, str], ...], str]:
+    """Every id that is presented, in order, and the ticket, if the URL holds one."""
     ids: list[tuple[Place, str]] = []
     if names.session_header:
         ids += [(Place.HEADER, text) for text in _texts(found.get(names.session_header))]
@@ -76,13 +121,24 @@ def _ids(scope: Scope, found: Mapping[bytes, Sequence[bytes]], names: Names) -> 
             for each in _subprotocols(found)
             if each.startswith(_SUBPROTOCOL_SESSION)
         ]
-    if names.session_cookie and b"cookie" in found:
-        ids += [(Place.COOKIE, value) for value in _cookies(found[b"cookie"], names.session_cookie)]
-    if names.session_query and scope["query_string"] and (is_socket or _wants_events(scope, found)):
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
-        ids += [(Place.QUERY, value) for name, value in query if name == names.session_query]
+    cookie = names.cookie(scope)
+    if cookie and b"cookie" in found:
+        ids += [(Place.COOKIE, value) for value in _cookies(found[b"cookie"], cookie)]
+    ticket = ""
+    if may_name_in_url(scope, names) and (is_socket or _wants_events(scope, found)):
+        query = _query(scope)
+        ids += [(Place.QUERY, value) for name, value in query if names.session_query and name == names.session_query]
+        ticket = next((value for name, value in query if name == TICKET), "")
     ids += [(Place.MCP, text) for text in _texts(found.get(b"mcp-session-id"))]
-    return tuple(ids)
+    return tuple(ids), ticket
+
+
+def _query(scope: Scope) -> list[tuple[str, str]]:
+    """The fields of the URL; none when there are more than anybody needs."""
+    try:
+        return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+    except ValueError:
+        return []
 
 
 def _wants_events(scope: Scope, found: Mapping[bytes, Sequence[bytes]]) -> bool:

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
+from sessionware.asgi.entering import Entered
+from sessionware.asgi.noting import Holder, noted
+from sessionware.asgi.options import Engine
+from sessionware.asgi.session_context import SessionContext
+from sessionware.asgi.sync_session import SyncSession
+from sessionware.core.admission import NewSession
+from sessionware.core.facts import Touched
 from sessionware.core.identity import Identity
 from sessionware.core.ids import ref
 from sessionware.core.payload import unpack
-from sessionware.core.session import EndReason, Session, deadline
+from sessionware.core.session import EndReason, Session
 from sessionware.core.standing import Standing
-from sessionware.errors import LimitExceeded
-from sessionware.service import amounts, context
+from sessionware.errors import SessionwareError
+from sessionware.service import amounts, many, rotation, usage
+from sessionware.service.actors import APP
 from sessionware.service.amounts import Reservation, Stand
 from sessionware.service.data import SessionData, save
-from sessionware.service.runtime import Runtime
+from sessionware.service.owners import Owner
+from sessionware.service.rotation import Rotated
+from sessionware.service.starting import bear, idle_of
 from sessionware.service.times import moment
 from sessionware.service.updating import Updates
 
-_ENDED: Final = "Session not found"
-
 
 class RequestSession:
-    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts."""
+    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts.
 
-    def __init__(self, runtime: Runtime, record: Session, *, text: str, is_new: bool, stand: Stand) -> None:
-        self._runtime = runtime
+    `unborn`: a session that nobody has made yet. It is made when something is written to it.
+    """
+
+    def __init__(
+        self, engine: Engine, holder: Holder, entered: Entered, record: Session, *, unborn: NewSession | None = None
+    ) -> None:
+        self._engine = engine
+        self._runtime = engine.runtime
+        self._holder = holder
+        self._entered = entered
         self._record = record
-        self._stand = stand
-        self._loop = asyncio.get_running_loop()
-        self._is_over = False
-        self.has_begun = False  # whether the first byte of the response has left
-        self.id = text
-        self.is_new = is_new
-        self.identity: Identity | None = stand.caller.identity
-        self.refusal: LimitExceeded | None = None  # what `spend` raised last, for an app that does not catch it
-        self.data = SessionData(record.data or b"")
-        self.context = SessionContext(runtime, self)
+        self._unborn = unborn
+        self._data: SessionData | None = None
+        self._stand: Stand | None = None
+        self.is_over = False
+        self.identity: Identity | None = entered.caller.identity
+        self.is_new = unborn is not None or entered.decision.answer.is_new
+        self.hands_out = unborn is None and self.is_new and entered.making.hands_out
+        target = entered.visit.target
+        text = entered.making.text or (target.text if target is not None else "")
+        self.id: str = text or record.birth.name or ref(record.key)
 
     def __repr__(self) -> str:
         return f"<session {self.ref}>"
@@ -54,6 +68,16 @@ class RequestSession:
     def record(self) -> Session:
         """The record as it was read or last written."""
         return self._record
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is a session in the store, or only one that may yet be made."""
+        return self._unborn is None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the app has looked at the data."""
+        return self._data is not None
 
     @property
     def name(self) -> str | None:
@@ -95,103 +119,179 @@ class RequestSession:
     hits = total_requests
 
     @property
+    def data(self) -> SessionData:
+        """The app's own: a mutable mapping whose nested changes are noticed."""
+        data = self._data
+        if data is None:
+            data = self._data = SessionData(self._record.data or b"")
+        return data
+
+    @property
+    def context(self) -> SessionContext:
+        return SessionContext(self._runtime, self)
+
+    @property
     def sync(self) -> SyncSession:
         """The same for `def` handlers, which run in a thread beside the event loop."""
-        return SyncSession(self, self._loop)
+        return SyncSession(self, self._engine.loop)
+
+    @property
+    def stand(self) -> Stand:
+        """What limits look at when this request takes from them."""
+        stand = self._stand
+        if stand is None:
+            entered = self._entered
+            stand = self._stand = Stand(entered.caller, entered.facts, self._record.birth.owner)
+        return stand
 
     async def save(self) -> None:
         """Write what has changed, on top of whatever another request wrote meanwhile. Does nothing without a change."""
-        if self._is_over:
+        data = self._data
+        if self.is_over or data is None:
             return
         runtime = self._runtime
-        saved = await save(runtime.store, self._record, self.data, now=runtime.now(), at_most=runtime.terms.max_data)
+        if self._unborn is not None:
+            if data.changes() is not None:
+                await self.keep()
+            return
+        saved = await save(runtime.store, self._record, data, now=runtime.now(), at_most=runtime.terms.max_data)
         self._record = saved.session
         if saved.overwritten:
             runtime.telemetry.conflict()
 
+    async def keep(self) -> None:
+        """Make the session, if nobody has yet. Raises LimitExceeded, TooManySessions, StoreUnavailable."""
+        new = self._unborn
+        if new is None or self.is_over:
+            return
+        changes = self._data.changes() if self._data is not None else None
+        if changes is not None:
+            packed, _ = changes.applied(b"", at_most=self._runtime.terms.max_data)
+            new = NewSession(replace(new.session, data=packed), new.caps)
+        answer = await bear(self._runtime, new, self.identity, client=self._entered.visit.client)
+        self._unborn = None
+        self._become(answer, self.id)
+        if changes is not None and self._data is not None:
+            self._data.settled(new.session.data or b"", changes)
+
+    @noted
     async def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> dict[str, Any]:
         """Change the data atomically: `change` may run again when another request was faster.
 
         What `change` raises goes through and nothing is written.
         """
+        await self.keep()
         await self.save()
         self._record = await Updates(self._runtime).data(self._record.key, change)
-        self.data = SessionData(self._record.data or b"")
-        return dict(self.data)
+        self._data = SessionData(self._record.data or b"")
+        return dict(self._data)
 
+    async def touch(self) -> None:
+        """Begin the idle time anew: for work that goes on for long without a request."""
+        if self._unborn is None and not self.is_over:
+            now = self._runtime.now()
+            await self._runtime.store.record([Touched(self._record.key, now)], now=now)
+            self._record = replace(self._record.touched(now), hits=self._record.hits)
+
+    @noted
+    async def set_ttl(self, seconds: float | None) -> None:
+        """Another idle time from now on; None lifts it. The absolute deadline stays. Raises InvalidValue."""
+        await self.keep()
+        idle = idle_of(self._runtime, seconds, by=APP) or 0
+        before = self._record
+        written = await Updates(self._runtime).apply(
+            before.key, lambda session: replace(session, idle=idle, metadata=None, data=None)
+        )
+        self._record = replace(before, idle=written.idle, expires_at=written.expires_at, revision=written.revision)
+
+    @noted
     async def spend(self, **taken: int) -> tuple[Standing, ...]:
         """Take amounts from the quotas, all or nothing. Raises LimitExceeded (429)."""
-        try:
-            return await amounts.spend(self._runtime, self._stand, taken)
-        except LimitExceeded as error:
-            self.refusal = error
-            raise
+        return await amounts.spend(self._runtime, self.stand, taken)
 
     async def charge(self, **used: int) -> bool:
         """Book what has happened already; it may pass the allowance. False when the store could not be told."""
-        return await amounts.charge(self._runtime, self._stand, used)
+        return await amounts.charge(self._runtime, self.stand, used)
 
     def reserve(self, **estimate: int) -> Reservation:
         """`async with session.reserve(tokens=1000) as hold: ... await hold.settle(tokens=532)`."""
-        return amounts.reserve(self._runtime, self._stand, estimate, has_begun=lambda: self.has_begun)
-
-    async def set_ttl(self, seconds: float | None) -> None:
-        """Another idle time from now on; None lifts it. The absolute deadline stays."""
-        idle = 0 if seconds is None else max(round(seconds * 1000), 1)
-        record, now = self._record, self._runtime.now()
-        changed = replace(
-            record, idle=idle, expires_at=deadline(now, idle, record.absolute_at), data=None, metadata=None
+        return amounts.reserve(
+            self._runtime, self.stand, estimate, has_begun=lambda: self._holder.has_begun, refused=self.note_refusal
         )
-        written = await self._runtime.store.update(changed, now=now)
-        self._record = replace(written, data=record.data, metadata=record.metadata)
+
+    async def usage(self) -> dict[str, Any]:
+        """How every limit stands for this session, its user and its client."""
+        return await usage.usage(self._runtime, self.stand)
+
+    @noted
+    async def rotate(self) -> None:
+        """A new id, sent with the response; the old one is dead at once. A name stays as it is."""
+        if self._unborn is not None:
+            return
+        await self.save()
+        self._reborn(await rotation.rotate(self._runtime, self._record))
+
+    @noted
+    async def login(
+        self, user_id: str, *, org_id: str | None = None, groups: tuple[str, ...] | list[str] = (),
+        keep_data: bool = True,
+    ) -> None:  # fmt: skip
+        """Hand the session to a user whom the app itself has proved: a new id in the user's name, the old one dies.
+
+        Raises InvalidValue for what is no user, TooManySessions, PermissionDenied for a session that a token owns.
+        """
+        rotation.check_login(self._record, org_id=org_id, terms=self._runtime.terms)
+        await self.keep()
+        keep_data = keep_data and self.user_id in {None, user_id}  # one user's data is never shown to the next
+        if keep_data:
+            await self.save()
+        moved = await rotation.login(
+            self._runtime, self._record, user_id, org_id=org_id, groups=tuple(groups), keep_data=keep_data
+        )
+        if not keep_data:
+            self._data = None
+        self._reborn(moved)
+
+    async def logout(self) -> None:
+        """End this session; a cookie is taken back. Its user's other sessions live on."""
+        await self.end()
+
+    async def logout_everywhere(self, *, except_current: bool = True) -> list[str]:
+        """End the other sessions of this session's owner (and this one too); answers the handles of those that ended.
+
+        Tokens stay good: `Sessions.revoke(user=...)` refuses those.
+        """
+        key, owner = self._record.key, self._record.birth.owner
+        if self._unborn is not None:
+            return []
+        if not except_current:
+            self.is_over = True
+        return await many.close_all(self._runtime, Owner(owner, key.bucket), keep=key if except_current else None)
 
     async def end(self) -> None:
         """End the session; ending it again does nothing. What was not saved is lost with it."""
-        self._is_over = True
+        self.is_over = True
+        if self._unborn is not None:
+            return
         ended = await self._runtime.store.delete(self._record.key, now=self._runtime.now(), reason=EndReason.ENDED)
         if ended is not None:
             await self._runtime.tell_ended([ended])
 
+    def note_refusal(self, error: SessionwareError) -> None:
+        """Remember what was refused while the request ran."""
+        self._holder.refusal = error
 
-class SessionContext:
-    """The conversation of a session: its newest messages."""
+    def _reborn(self, moved: Rotated) -> None:
+        self.hands_out = self.hands_out or moved.is_new_id
+        if moved.is_new_id:
+            self._become(moved.session, moved.id)
+        self._record = moved.session
 
-    def __init__(self, runtime: Runtime, session: RequestSession) -> None:
-        self._runtime = runtime
-        self._session = session
-
-    async def append(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a message; a UTC `timestamp` is added to it."""
-        return await context.append(self._runtime, self._session.record.key, message)
-
-    async def last(self, count: int | None = None) -> list[dict[str, Any]]:
-        """The newest messages, oldest first."""
-        return await context.last(self._runtime, self._session.record.key, count)
-
-
-class SyncSession:
-    """The session for `def` handlers: the same names, and every call waits for its answer."""
-
-    def __init__(self, session: RequestSession, loop: asyncio.AbstractEventLoop) -> None:
-        self._session = session
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._session, name)
-        if not inspect.iscoroutinefunction(found):
-            return found
-
-        def call(*values: Any, **named: Any) -> Any:
-            if _is_running(self._loop):
-                raise RuntimeError(f"session.sync.{name} would wait for itself here: write `await session.{name}(...)`")
-            return asyncio.run_coroutine_threadsafe(found(*values, **named), self._loop).result()
-
-        return call
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether this thread is the loop's own."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
+    def _become(self, record: Session, text: str) -> None:
+        """From now on this is the session: its id is sent, its limits count."""
+        self._record = record
+        self.id, self.is_new, self.hands_out = text, True, True
+        stand = amounts.stand_of(self._runtime, record, self.identity)
+        self.identity = stand.caller.identity
+        self._stand = replace(stand, facts=self._entered.facts)
+        self._holder.moved(record)

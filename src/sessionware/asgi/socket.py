@@ -1,23 +1,31 @@
-"""The way of one WebSocket: judged at the handshake, open while it lasts, closed when its session ends."""
+"""The way of one WebSocket: judged at the handshake, limited by message, closed when its session ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from typing import Any, Final
+from typing import Final
 
+from sessionware.asgi.ends import Told
 from sessionware.asgi.entering import Entered, enter
-from sessionware.asgi.messages import App, Message, Receive, Scope, Send, respond
+from sessionware.asgi.handing import handing_headers
+from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.options import Engine
+from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import Problem, failed
-from sessionware.asgi.reading import read
+from sessionware.asgi.refusing import CLOSED_BY_US, refuse
 from sessionware.asgi.request_session import RequestSession
-from sessionware.errors import SessionwareError
+from sessionware.asgi.streaming import close_at_expiry
+from sessionware.errors import LimitExceeded, SessionwareError
+from sessionware.service import amounts
+from sessionware.service.amounts import Stand
+from sessionware.telemetry import Action, Feature, Reason
 
 PROTOCOL: Final = "sessionware"  # what is answered to a client that offered its id as a subprotocol
-CLOSED_BY_US: Final = 4000  # plus the status: 4401, 4429, ...
+MESSAGES: Final = "messages"  # limits of this resource count what a socket receives
 SESSION_OVER: Final = 4401
+SAVE_EVERY_S: Final = 1.0
 SAVE_AT_CLOSE_S: Final = 1.0
 log: Final = logging.getLogger("sessionware")
 
@@ -25,70 +33,134 @@ log: Final = logging.getLogger("sessionware")
 async def run_socket(engine: Engine, app: App, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse the handshake with a real HTTP answer where the server can, else with 4000 + the status."""
     try:
-        entered = await enter(engine, scope, read(scope, engine.options.names), opens=True)
+        entered = await enter(engine, scope, opens=True)
     except SessionwareError as error:
         entered = failed(error)
     if isinstance(entered, Problem):
-        await _refuse(scope, receive, send, entered)
+        await refuse(scope, receive, send, entered)
         return
-    await _Socket(engine, entered, scope, send).run(app, receive)
+    await _Socket(engine, entered, scope, receive, send).run(app)
 
 
 class _Socket:
     """One socket that was let in."""
 
-    def __init__(self, engine: Engine, entered: Entered, scope: Scope, send: Send) -> None:
+    def __init__(self, engine: Engine, entered: Entered, scope: Scope, receive: Receive, send: Send) -> None:
         self._engine = engine
         self._entered = entered
         self._scope = scope
+        self._receive = receive
         self._send = send
-        self._session: RequestSession | None = entered.session(engine)
+        self._passage = Passage(engine, entered)
+        self._counts_messages = any(ladder.resource == MESSAGES for ladder in engine.runtime.policy.ladders)
+        self._saving: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
-    async def run(self, app: App, receive: Receive) -> None:
+    @property
+    def _session(self) -> RequestSession | None:
+        return self._passage.session
+
+    async def run(self, app: App) -> None:
         """Run the app until it or the session ends; what was written is saved, the session is open no more."""
-        session, ask = self._session, self._entered.ask
-        self._scope.setdefault("state", {})["session"] = session
-        key = session.record.key if session is not None else None
-        running = asyncio.ensure_future(app(self._scope, receive, self._pass_on))
+        engine, session, identity = self._engine, self._session, self._entered.caller.identity
+        self._passage.begin(self._scope)
+        key = session.record.key if session is not None and session.is_stored else None
+        running = asyncio.ensure_future(app(self._scope, self._heard, self._pass_on))
+        told = self._passage.told = engine.ends.begin(key, identity, running.cancel)
+        close_at_expiry(engine, told, identity)
         try:
-            with self._engine.ends.told(key, running.cancel) as told:
-                try:
-                    await running
-                except asyncio.CancelledError:
-                    if not told.is_over:
-                        running.cancel()
-                        raise
-                    await self._close(SESSION_OVER)
-            if session is not None and not told.is_over:
-                await self._save(session)
+            await self._run_until_told(running, told)
+        except LimitExceeded as error:
+            await self._close(CLOSED_BY_US + error.status_hint, "limit exceeded")
         finally:
-            self._engine.gate.leases.release(ask.operation)
+            self._passage.finish()
+            await self._save_last(is_over=told.is_over)
+
+    async def _run_until_told(self, running: asyncio.Future[None], told: Told) -> None:
+        try:
+            await running
+        except asyncio.CancelledError:
+            if not told.is_over:
+                running.cancel()
+                raise
+            await self._close(SESSION_OVER, "session over")
+
+    # -------------------------------------------------------------- messages
+
+    async def _heard(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.receive":
+            await self._count()
+            self._save_soon()
+        return message
+
+    async def _count(self) -> None:
+        """One message more. Raises LimitExceeded, which ends the app and closes the socket."""
+        session, runtime = self._session, self._engine.runtime
+        if session is not None and session.is_stored:
+            runtime.health.said(session.record.key, now=runtime.now())
+        if self._counts_messages:
+            await amounts.spend(runtime, self._stand(), {MESSAGES: 1})
+
+    def _stand(self) -> Stand:
+        if self._session is not None:
+            return self._session.stand
+        caller = self._entered.caller
+        return Stand(caller, self._entered.facts, b"" if caller.identity is None else caller.identity.owner)
 
     async def _pass_on(self, message: Message) -> None:
-        if message["type"] == "websocket.accept":
-            if self._session is not None:
-                await self._save(self._session)
-            offered = self._scope.get("subprotocols") or ()
-            if PROTOCOL in offered and not message.get("subprotocol"):
-                message = {**message, "subprotocol": PROTOCOL}
+        kind = message["type"]
+        if kind == "websocket.accept":
+            message = await self._accepting(message)
+        elif kind == "websocket.close":
+            self._closing.set()
         await self._send(message)
+        self._save_soon()
 
-    async def _save(self, session: RequestSession) -> None:
+    async def _accepting(self, message: Message) -> Message:
+        """The acceptance with ours: the subprotocol that the client asked for, and a new id."""
+        await self._save()
+        self._passage.has_begun = True
+        if PROTOCOL in (self._scope.get("subprotocols") or ()) and not message.get("subprotocol"):
+            message = {**message, "subprotocol": PROTOCOL}
+        added = handing_headers(self._engine.options, self._scope, self._entered.visit, self._session)
+        return {**message, "headers": [*message.get("headers", ()), *added]} if added else message
+
+    # -------------------------------------------------------------- what is saved
+
+    def _save_soon(self) -> None:
+        """Within a second from now what the app changed is saved."""
+        if self._session is not None and self._saving is None and not self._closing.is_set():
+            self._saving = self._engine.loop.create_task(self._save_later())
+
+    async def _save_later(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAVE_EVERY_S):
+                await self._closing.wait()
+        self._saving = None
+        await self._save()
+
+    async def _save_last(self, *, is_over: bool) -> None:
+        """What is left to save when the socket closes; a server that shuts down does not stop it."""
+        if self._saving is not None:
+            self._saving.cancel()
+        if not is_over:
+            await asyncio.shield(self._engine.loop.create_task(self._save()))
+
+    async def _save(self) -> None:
+        session = self._session
+        if session is None:
+            return
         try:
             async with asyncio.timeout(SAVE_AT_CLOSE_S):
                 await session.save()
         except (SessionwareError, TimeoutError) as error:
+            self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
             log.warning("session %s: what a socket changed is lost: %s", session.ref, error)
 
-    async def _close(self, code: int) -> None:
-        with contextlib.suppress(RuntimeError, OSError):  # it may be closed already
-            await self._send({"type": "websocket.close", "code": code, "reason": "session over"})
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Problem) -> None:
-    await receive()  # websocket.connect: nothing may be sent before it
-    extensions: Any = scope.get("extensions") or {}
-    if "websocket.http.response" in extensions:
-        await respond(send, answer, prefix="websocket.http.response")
-        return
-    await send({"type": "websocket.close", "code": CLOSED_BY_US + answer.status, "reason": ""})
+    async def _close(self, code: int, reason: str) -> None:
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        with contextlib.suppress(RuntimeError, OSError):  # the client may have gone already
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
-from sessionware.asgi.ends import Ends
 from sessionware.asgi.options import Engine
+from sessionware.asgi.proxy_doubt import ProxyDoubt
+from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
+from sessionware.config.load import load
 from sessionware.config.settings import Settings
 from sessionware.core.facts import Gap, OrgLimitsNow, Revoked, SessionGone
 from sessionware.core.policy import compile_policy
@@ -18,16 +21,19 @@ from sessionware.core.session import Override
 from sessionware.core.store import Store
 from sessionware.credentials.resolver import Resolver
 from sessionware.credentials.sources import read_sources
-from sessionware.errors import PayloadUnreadable, StoreUnavailable
+from sessionware.errors import ConfigError, PayloadUnreadable, StoreUnavailable
 from sessionware.gate import Gate
 from sessionware.reaper import Reaper
-from sessionware.service.runtime import Runtime
+from sessionware.service.runtime import Runtime, operations
 from sessionware.service.sessions import Sessions
 from sessionware.stores.memory import MemoryStore
 from sessionware.stores.open import open_store
 from sessionware.telemetry import Endings, Observer, Observers, Telemetry
 from sessionware.telemetry.audit import open_sink
 from sessionware.telemetry.health import Health
+
+LISTEN_AGAIN_S: Final = 1.0  # after a store that broke its contract
+log: Final = logging.getLogger("sessionware")
 
 
 class Sessionware:
@@ -38,17 +44,25 @@ class Sessionware:
     ) -> None:
         """Raises ConfigError for settings that cannot work."""
         self.settings = settings or Settings()
-        self._store = store or open_store(
-            self.settings.store, keys=self.settings.secret_keys, timeout_ms=self.settings.store_timeout
-        )
+        self._given = store
+        self._store: Store | None = store or self._opened()
         self._sources = read_sources(self.settings)
         self._observing = tuple(observers)
         self._audit = open_sink(self.settings.audit) if self.settings.audit else None
-        self._options = options_of(self.settings)
         self._engine: Engine | None = None
         self._starting: asyncio.Task[Engine] | None = None
         self._open = contextlib.AsyncExitStack()
         self._orgs: dict[bytes, Mapping[str, Override]] = {}
+
+    @classmethod
+    def from_env(cls, *, store: Store | str | None = None, observers: Sequence[Observer] = (), **given: Any) -> Self:
+        """Configured by the environment and the file it names; keywords stand above both.
+
+        `store` may be a URL or a ready store. Raises ConfigError.
+        """
+        keywords = {**given, "store": store} if isinstance(store, str) else given
+        ready = None if isinstance(store, str) else store
+        return cls(settings_from(keywords), store=ready, observers=observers)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -75,12 +89,23 @@ class Sessionware:
         """The service: start, get, close, list, revoke, ... from outside a request."""
         return Sessions(self.engine.runtime)
 
+    def running(self, loop: asyncio.AbstractEventLoop) -> Engine | None:
+        """What the edge works with, if it runs in this loop."""
+        engine = self._engine
+        return engine if engine is not None and engine.loop is loop else None
+
     async def start(self) -> Engine:
-        """Connect and begin; doing it again does nothing. Raises StoreUnavailable, and may then be tried again."""
+        """Connect and begin; doing it again does nothing. Raises StoreUnavailable, and may then be tried again.
+
+        An event loop that was closed under it (as test clients do) is left behind for the one that runs now.
+        """
+        loop = asyncio.get_running_loop()
         if self._engine is not None:
-            return self._engine
+            if self._engine.loop is loop:
+                return self._engine
+            self._leave(self._engine.loop)
         if self._starting is None:
-            self._starting = asyncio.get_running_loop().create_task(self._start())
+            self._starting = loop.create_task(self._start())
         starting = self._starting
         try:
             return await asyncio.shield(starting)
@@ -88,15 +113,48 @@ class Sessionware:
             if starting.done():
                 self._starting = None
 
+    def install(self, app: Any, *, api: str | None = None) -> None:
+        """Put the middleware in front of a Starlette or FastAPI app; `api` as in `SessionMiddleware`.
+
+        Any other ASGI app is wrapped: `SessionMiddleware(app, sessionware)`. Raises ConfigError for such an app.
+        """
+        from sessionware.assembly.middleware import SessionMiddleware  # noqa: PLC0415  # it imports this module
+
+        add = getattr(app, "add_middleware", None)
+        if add is None:
+            raise ConfigError(
+                f"install() wants an app with add_middleware, got {type(app).__name__}: "
+                "wrap it, `app = SessionMiddleware(app, sessionware)`"
+            )
+        add(SessionMiddleware, sessionware=self, api=api)
+
     async def aclose(self) -> None:
         """Tell what waits, stop the loops, leave the store. Does nothing when it is not started."""
         self._engine = None
         await self._open.aclose()
 
-    async def _start(self) -> Engine:
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not loop.is_closed():
+            raise RuntimeError("one Sessionware serves one event loop: make another for the other loop")
+        self._engine, self._open = None, contextlib.AsyncExitStack()
+        if not isinstance(self._store, MemoryStore):
+            self._store = self._given  # its connections died with the loop
+
+    def _opened(self) -> Store:
         settings = self.settings
+        return open_store(settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout)
+
+    async def _start(self) -> Engine:
+        changed = overrides()
+        if changed is None:
+            self._store = self._store or self._opened()
+            return await self._assemble(self.settings, self._store)
+        self._store = changed.store or self._store or self._opened()
+        return await self._assemble(changed.settings(self.settings), self._store)
+
+    async def _assemble(self, settings: Settings, entered: Store) -> Engine:
         async with contextlib.AsyncExitStack() as opening:
-            store = await opening.enter_async_context(self._store)
+            store = await opening.enter_async_context(entered)
             local = await opening.enter_async_context(MemoryStore(clock=store.clock))
             telemetry = Telemetry(audit=self._audit)
             observers = Observers(self._observing, telemetry=telemetry)
@@ -106,8 +164,10 @@ class Sessionware:
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
-            resolver = Resolver(settings, store.addresses, sources=self._sources)
+            sources = self._sources if settings is self.settings else read_sources(settings)
+            resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)
+            options = options_of(settings)
             engine = Engine(
                 runtime=Runtime(
                     store=store,
@@ -119,11 +179,14 @@ class Sessionware:
                     reaper=reaper,
                     health=health,
                     org_limits=self._limits_of,
+                    operation=operations(),
                 ),
                 gate=gate,
                 resolver=resolver,
-                options=self._options,
-                ends=Ends(),
+                options=options,
+                loop=asyncio.get_running_loop(),
+                heard=options.names.heard,
+                doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
             )
             gate.start()
             opening.push_async_callback(gate.aclose)
@@ -136,16 +199,33 @@ class Sessionware:
             return engine
 
     async def _listen(self, engine: Engine) -> None:
-        """Hear what other workers did: forget tokens that were revoked, keep the limits of organisations."""
+        """Hear what other workers did, until this is closed."""
+        while True:
+            try:
+                await self._hear_all(engine)
+            except Exception:
+                log.exception("the store's watch raised what it must not; it is asked again")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LISTEN_AGAIN_S):
+                    await asyncio.Event().wait()
+
+    async def _hear_all(self, engine: Engine) -> None:
+        """Forget tokens that were revoked, close what belongs to them, keep the limits of organisations."""
         async for event in engine.runtime.store.watch():
             await engine.gate.hear(event)
-            if isinstance(event, Revoked | Gap):
-                engine.resolver.flush()
-                await self._look_again(engine)
-            elif isinstance(event, SessionGone):
-                engine.ends.ended(event.key)
-            elif isinstance(event, OrgLimitsNow):
-                self._orgs[event.org] = event.limits
+            match event:
+                case Revoked(revocation):
+                    _forget(engine)
+                    engine.ends.revoked(revocation)
+                    await self._look_again(engine)
+                case Gap():
+                    _forget(engine)
+                    await self._look_again(engine)
+                case SessionGone(key, _):
+                    engine.ends.ended(key)
+                case OrgLimitsNow(org, limits):
+                    self._orgs[org] = limits
+                    engine.visits.flush()
 
     async def _look_again(self, engine: Engine) -> None:
         """Something may have been missed: close what belongs to sessions that are no more."""
@@ -159,6 +239,20 @@ class Sessionware:
 
     def _limits_of(self, org: bytes) -> Mapping[str, Override]:
         return self._orgs.get(org, {})
+
+
+def settings_from(keywords: Mapping[str, Any]) -> Settings:
+    """The settings, with what there is to warn about said once. Raises ConfigError."""
+    loaded = load(keywords=keywords)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    return loaded.settings
+
+
+def _forget(engine: Engine) -> None:
+    """What was proved before may hold no longer."""
+    engine.resolver.flush()
+    engine.visits.flush()
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

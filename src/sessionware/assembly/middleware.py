@@ -2,67 +2,107 @@
 
 from __future__ import annotations
 
-import logging
+from asyncio import get_running_loop
 from typing import Any, Final
 
-from sessionware.asgi.guard import Guard
-from sessionware.asgi.messages import App, Message, Receive, Scope, Send, respond
+from starlette.middleware.cors import CORSMiddleware
+
+from sessionware.asgi.guard import guarded
+from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.problems import failed
-from sessionware.assembly.installation import Sessionware
-from sessionware.config.load import load
-from sessionware.config.settings import Settings
+from sessionware.asgi.refusing import refuse
+from sessionware.assembly.api_at import ApiAt
+from sessionware.assembly.installation import Sessionware, settings_from
 from sessionware.errors import ConfigError, StoreUnavailable
 
-log: Final = logging.getLogger("sessionware")
+EXPOSED: Final = ("X-Session-ID", "Mcp-Session-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
 
 
 class SessionMiddleware:
     """Real sessions for any ASGI app. Without arguments it is configured by the environment alone.
 
-    Making it does no I/O. It starts with the app's lifespan, or with the first request where there is none.
+    `api` is the path under which it serves the session API itself (`"/"`: at the root). Making it does no I/O. It
+    starts with the app's lifespan, or with the first request where there is none.
     Raises ConfigError for a setting that cannot work, with its name, its value and the way out.
     """
 
-    def __init__(self, app: App, sessionware: Sessionware | None = None, **settings: Any) -> None:
-        self._app = app
+    def __init__(
+        self, app: App, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any
+    ) -> None:
         if sessionware is not None and settings:
             raise ConfigError(f"SessionMiddleware: {', '.join(settings)} belong to the Sessionware that is given")
-        self.sessionware = sessionware or Sessionware(_loaded(settings))
-        self._guard = Guard(app, lambda: self.sessionware.engine)
+        self.sessionware = sessionware or Sessionware(settings_from(settings))
+        self.app = app
+        self._api = None if api is None else ApiAt(self.sessionware, api)
+        self._serve: App = self._guarded
+        origins = self.sessionware.settings.allowed_origins
+        if origins:  # outermost, so that a browser can read refusals too
+            self._serve = CORSMiddleware(
+                self._guarded, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
+                allow_credentials=True, expose_headers=EXPOSED,
+            )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-            return
-        if not self.sessionware.is_started and scope["type"] == "http":
+        kind = scope["type"]
+        if kind in {"http", "websocket"}:
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            await _Lifespan(self.sessionware, receive, send).run(self.app, scope)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        engine = self.sessionware.running(get_running_loop())
+        if engine is None:
             try:
-                await self.sessionware.start()
+                engine = await self.sessionware.start()
             except StoreUnavailable as error:
-                answer = failed(error)
-                await respond(send, answer)
+                await refuse(scope, receive, send, failed(error))
                 return
-        await self._guard(scope, receive, send)
-
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the lifespan through; start before the app does, close after it has."""
-
-        async def heard() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self.sessionware.start()
-            return message
-
-        async def told(message: Message) -> None:
-            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await self.sessionware.aclose()
-            await send(message)
-
-        await self._app(scope, heard, told)
+        if self._api is not None and self._api.serves(scope):
+            await self._api(scope, receive, send)
+            return
+        await guarded(engine, self.app, scope, receive, send)
 
 
-def _loaded(keywords: dict[str, Any]) -> Settings:
-    """The settings, with what there is to warn about said once."""
-    loaded = load(keywords=keywords)
-    for warning in loaded.warnings:
-        log.warning("%s", warning)
-    return loaded.settings
+class _Lifespan:
+    """The app's own life, passed through: we start before it does, and close after it has."""
+
+    def __init__(self, sessionware: Sessionware, receive: Receive, send: Send) -> None:
+        self._sessionware = sessionware
+        self._receive = receive
+        self._send = send
+        self._was_asked = False
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """An app that refuses lifespans before it listens to one (Django) has it lived for it."""
+        try:
+            await app(scope, self._heard, self._told)
+        except Exception:
+            if self._was_asked:
+                await self._sessionware.aclose()
+                raise
+            await self._live_alone()
+        else:
+            if not self._was_asked:
+                await self._live_alone()
+
+    async def _heard(self) -> Message:
+        self._was_asked = True
+        message = await self._receive()
+        if message["type"] == "lifespan.startup":
+            await self._sessionware.start()
+        return message
+
+    async def _told(self, message: Message) -> None:
+        if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed"}:
+            await self._sessionware.aclose()
+        await self._send(message)
+
+    async def _live_alone(self) -> None:
+        while True:
+            message = await self._heard()
+            stage = message["type"]
+            await self._told({"type": f"{stage}.complete"})
+            if stage == "lifespan.shutdown":
+                return

@@ -45,20 +45,21 @@ def failure_of(settings: Settings) -> FailurePolicy:
 
 def options_of(settings: Settings) -> Options:
     """What the edge looks at."""
-    name = settings.cookie_name(is_secure=settings.cookie_secure == "on") or ""
     return Options(
         names=Names(
             session_header=(settings.session_header or "").lower().encode(),
-            session_cookie=name,
+            session_cookie=settings.cookie_name(is_secure=False) or "",
+            secure_cookie=settings.cookie_name(is_secure=True) or "",
             session_query=settings.session_query or "",
             user_header=(settings.user_header or "").lower().encode(),
         ),
+        body_field=settings.session_body_field or "",
+        allowed_hosts=frozenset(settings.allowed_hosts),
         exempt_paths=frozenset(settings.exempt_paths),
         on_missing=settings.on_missing,
         on_unknown=settings.on_unknown,
         ratelimit_headers=settings.ratelimit_headers,
         cookie=CookieOptions(
-            name=name,
             secure=_SECURE[settings.cookie_secure],
             same_site=settings.cookie_samesite,
             domain=settings.cookie_domain or "",

@@ -34,6 +34,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     sid: str | None = None
     token: Token | None = None
+    expires_at: int | None = None
     proof: Proof = Proof.TOKEN
     limits: Mapping[str, Any] = {}
 
@@ -43,7 +44,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
     `tag` is the partition of everything that is the caller's; `counts_as_user` is what limits per user count
     over (empty: the client counts instead), `counts_as_org` what limits per org count over (empty: they do not
-    apply). `proof` is what the sessions made for this identity will ask for.
+    apply). `proof` is what the sessions made for this identity will ask for; `expires_at` is the credential's end.
     """
 
     owner: bytes
@@ -58,6 +59,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     sid: str | None = None
     token: Token | None = None
+    expires_at: int | None = None
     proof: Proof = Proof.TOKEN
     limits: dict[str, int] = {}
 
@@ -100,6 +102,7 @@ def prove(claims: Claims, *, addresses: Addresses, partition: Partition = "owner
         scopes=claims.scopes,
         sid=claims.sid,
         token=claims.token,
+        expires_at=claims.expires_at,
         proof=claims.proof,
         limits=_allowances(claims.limits),
     )

@@ -162,6 +162,7 @@ class JwtVerifier:
             scopes=words(find(claims, names.scope)),
             sid=sid if isinstance(sid, str) else None,
             token=self._token(candidate, name),
+            expires_at=milliseconds(claims["exp"]),
             limits={each: limits[each] for each in limits if is_encodable(each)} if isinstance(limits, dict) else {},
         )
 

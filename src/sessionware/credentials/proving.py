@@ -82,12 +82,13 @@ class Prover:
         """Forget all verified tokens: one may have been revoked."""
         self._tokens.flush()
 
-    def ready(self, claims: Claims) -> Proven:
+    def ready(self, claims: Claims, *, until: int = 0, key_id: str | None = None) -> Proven:
         """The identity that claims make, with its addresses."""
         identity = prove(claims, addresses=self._addresses, partition=self._partition)
         name = derived_name(identity)
         key = named_key(identity, name, addresses=self._addresses)
-        return Proven(identity, Target(key, identity.tag, name.text, Kind.DERIVED, Place.DERIVED))
+        derived = Target(key, identity.tag, name.text, Kind.DERIVED, Place.DERIVED)
+        return Proven(identity, derived, until=until, key_id=key_id)
 
     def _credentials(self, presented: Presented, now: int) -> tuple[str | None, str | None]:
         """The JWT or the API key that is presented, among those that are configured to be looked at at all."""
@@ -117,7 +118,7 @@ class Prover:
         return self._believe(token, verified, now, self._tokens.generation)
 
     def _believe(self, token: str, verified: Verified, now: int, generation: int) -> Proven:
-        proven = self.ready(verified.claims)
+        proven = self.ready(verified.claims, until=verified.until)
         self._tokens.put(token, proven, now=now, until=verified.until, generation=generation)
         return proven
 
@@ -127,14 +128,15 @@ class Prover:
         except Refused as refused:
             raise api_keys.refusals.refuse(refused, now) from None
         place = (KEY_ISSUER, key.id, api_keys.generation)
-        return self._plain.get(place) or self._keep(place, key_claims(key, self._addresses))
+        return self._plain.get(place) or self._keep(place, self.ready(key_claims(key, self._addresses), key_id=key.id))
 
     def _header(self, presented: Presented) -> Proven | None:
         user = self._trusted_user(presented)
         if user is None:
             return None
         place = (HEADER_ISSUER, user, 0)
-        return self._plain.get(place) or self._keep(place, Claims(issuer=HEADER_ISSUER, user_id=user))
+        claims = Claims(issuer=HEADER_ISSUER, user_id=user)
+        return self._plain.get(place) or self._keep(place, self.ready(claims))
 
     def _trusted_user(self, presented: Presented) -> str | None:
         """Who a trusted peer says is asking; from any other peer the header is as good as absent."""
@@ -150,10 +152,10 @@ class Prover:
                 raise AmbiguousCredentials(f"the token and {self._user_header} name different users")
         return proven
 
-    def _keep(self, place: tuple[str, str, int], claims: Claims) -> Proven:
+    def _keep(self, place: tuple[str, str, int], proven: Proven) -> Proven:
         if len(self._plain) >= PLAIN_MAX:
             del self._plain[next(iter(self._plain))]
-        self._plain[place] = proven = self.ready(claims)
+        self._plain[place] = proven
         return proven
 
 

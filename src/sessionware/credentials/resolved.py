@@ -33,12 +33,15 @@ class Resolved(Struct, frozen=True):
     """Who is asking and for what. No `identity`: nobody is proved, the record's own proof decides.
 
     No `target`: no session is named. `link` is the legacy MCP session beside or instead of it (its key is a
-    link's key).
+    link's key). `until`: how long the same headers mean the same; 0 where nobody can tell. `key_id` names the static
+    key that proved the identity.
     """
 
     identity: Identity | None = None
     target: Target | None = None
     link: Target | None = None
+    until: int = 0
+    key_id: str | None = None
 
 
 class Proven:
@@ -49,9 +52,9 @@ class Proven:
 
     __slots__ = ("derived", "identity", "ids", "latest")
 
-    def __init__(self, identity: Identity, derived: Target) -> None:
+    def __init__(self, identity: Identity, derived: Target, *, until: int = 0, key_id: str | None = None) -> None:
         self.identity = identity
-        self.derived = Resolved(identity, derived)
+        self.derived = Resolved(identity, derived, None, until, key_id)
         self.ids: tuple[tuple[Place, str], ...] | None = None
         self.latest = self.derived
 

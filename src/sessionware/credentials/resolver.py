@@ -6,6 +6,8 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
 
+from msgspec.structs import replace
+
 from sessionware.config.settings import Settings
 from sessionware.core.identity import Identity, developer, named_key
 from sessionware.core.ids import Addresses, MintedId, SessionName, parse_presented
@@ -116,11 +118,10 @@ class Resolver:
         if named is None and link is None:
             return proven.derived
         target = self._own(identity, named) if named is not None else None
-        if link is None:
-            return Resolved(identity, target)
-        if not identity.may_hold(link):
+        if link is not None and not identity.may_hold(link):
             raise PermissionDenied(_DENIED)
-        return Resolved(identity, target, self._link(link))
+        legacy = None if link is None else self._link(link)
+        return replace(proven.derived, target=target, link=legacy)
 
     def _own(self, identity: Identity, named: SessionId) -> Target:
         """A session of a proved caller; another partition's id is foreign without a lookup, an anonymous one too."""

@@ -25,6 +25,7 @@ from sessionware.service.amounts import stand_of
 from sessionware.service.making import LOGIN_ISSUER, birth_of, caps_of, fresh_id, holds_of
 from sessionware.service.owners import named_user
 from sessionware.service.runtime import Runtime
+from sessionware.service.terms import Terms
 
 ROTATE_TRIES: Final = 3
 
@@ -88,6 +89,14 @@ async def hand_over(runtime: Runtime, session: Session, identity: Identity, *, k
         await runtime.store.delete(reborn.key, now=runtime.now())  # never show one user what another has left
         raise
     return Rotated(minted.text, replace(wiped, metadata=b"", data=b""))
+
+
+def check_login(session: Session, *, org_id: str | None, terms: Terms) -> None:
+    """Raises PermissionDenied for a session that a credential owns, and for a user without the org that is wanted."""
+    if session.birth.proof is Proof.TOKEN:
+        raise PermissionDenied("a session that a token owns cannot be logged in: its user is whom the token names")
+    if terms.require_org and not org_id:
+        raise PermissionDenied("an organisation is required (SESSIONWARE_REQUIRE_ORG): login(..., org_id=...)")
 
 
 def check_adoptable(session: Session) -> None:

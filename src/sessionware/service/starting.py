@@ -16,6 +16,7 @@ from sessionware.core.ledger import When
 from sessionware.core.policy import Caller, Plan, plan_creation
 from sessionware.core.policy import admission as admission_of
 from sessionware.core.request import Facts
+from sessionware.core.session import Session
 from sessionware.core.store import PAGE_MAX, Query
 from sessionware.credentials.refusals import IdentityRequired
 from sessionware.credentials.session_token import new_session_token
@@ -60,6 +61,23 @@ async def start(runtime: Runtime, wish: Wish, *, by: Actor, reuse: bool = False)
         target, identity, terms=runtime.terms, addresses=runtime.addresses, now=runtime.now(),
         client=by.client, idle_ms=idle_ms, metadata=metadata, data=data,
     )  # fmt: skip
+    session, is_new = await _made(runtime, new, identity, by=by)
+    if not is_new and not reuse:
+        raise SessionExists("Session already exists")
+    return Started(Snapshot(target.text, session), is_new, token if is_new else None)
+
+
+async def bear(runtime: Runtime, new: NewSession, identity: Identity | None, *, client: str) -> Session:
+    """Make a session that was prepared before anybody knew whether it would be needed.
+
+    Raises LimitExceeded, TooManySessions, InvalidToken, StoreUnavailable.
+    """
+    session, _ = await _made(runtime, new, identity, by=Actor(identity=identity, client=client))
+    return session
+
+
+async def _made(runtime: Runtime, new: NewSession, identity: Identity | None, *, by: Actor) -> tuple[Session, bool]:
+    """The session in the store, and whether this call has made it."""
     ask = _ask(runtime, new, identity, by=by)
     answer = await runtime.store.admit(ask)
     await runtime.tell_ended(answer.evicted)
@@ -67,9 +85,7 @@ async def start(runtime: Runtime, wish: Wish, *, by: Actor, reuse: bool = False)
         await _refuse(runtime, judge(ask, answer, runtime.policy), identity)
     if answer.is_new:
         runtime.tell_started(answer.session)
-    elif not reuse:
-        raise SessionExists("Session already exists")
-    return Started(Snapshot(target.text, answer.session), answer.is_new, token if answer.is_new else None)
+    return answer.session, answer.is_new
 
 
 def idle_of(runtime: Runtime, ttl: float | None, *, by: Actor) -> int | None:

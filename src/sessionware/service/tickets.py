@@ -25,6 +25,7 @@ from sessionware.service.making import Entropy
 
 TICKET_MS: Final = 30_000
 TICKET_MAX: Final = 4096  # characters; a URL is cut by many servers beyond 8 KiB
+TICKET_SPEND: Final = "$ticket"  # no limit can be called so
 NONCE_BYTES: Final = 16
 _MAC_BYTES: Final = 32
 _KEPT_MS: Final = 60_000  # the used nonce outlives its ticket by the skew of every clock
@@ -44,6 +45,7 @@ class Ticket(Struct, frozen=True, array_like=True):
     scopes: tuple[str, ...] = ()
     proof: Proof = Proof.ID
     token: Token | None = None
+    proved_until: int | None = None
 
     def identity(self, *, addresses: Addresses, partition: Partition = "owner") -> Identity | None:
         """Who asked for the ticket."""
@@ -51,14 +53,14 @@ class Ticket(Struct, frozen=True, array_like=True):
             return None
         claims = Claims(
             issuer=self.issuer, user_id=self.user_id, org_id=self.org_id, groups=self.groups,
-            scopes=self.scopes, token=self.token, proof=self.proof,
+            scopes=self.scopes, token=self.token, proof=self.proof, expires_at=self.proved_until,
         )  # fmt: skip
         return prove(claims, addresses=addresses, partition=partition)
 
     def use(self, *, addresses: Addresses) -> Spend:
         """The spend that lets a ticket be used once; it goes into the admission of the request that shows it."""
         key = addresses.counter("ticket", self.nonce.hex())
-        return Spend("ticket", key, Scope.USER, Total(), 1, 1, 0, 0, self.expires_at + _KEPT_MS)
+        return Spend(TICKET_SPEND, key, Scope.USER, Total(), 1, 1, 0, 0, self.expires_at + _KEPT_MS)
 
 
 _decoder = msgspec.msgpack.Decoder(Ticket)
@@ -72,7 +74,7 @@ def write_ticket(
     if identity is not None and identity.user_id is not None:
         ticket = Ticket(
             session, ticket.expires_at, ticket.nonce, identity.issuer, identity.user_id, identity.org_id,
-            identity.groups, identity.scopes, identity.proof, identity.token,
+            identity.groups, identity.scopes, identity.proof, identity.token, identity.expires_at,
         )  # fmt: skip
     packed = msgspec.msgpack.encode(ticket)
     return urlsafe_b64encode(_mac(packed, addresses) + packed).decode().rstrip("=")

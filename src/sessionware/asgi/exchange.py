@@ -1,0 +1,193 @@
+"""The way of one http request through its app: what is saved and sent before its head leaves, and after its body.
+
+Bodies are never touched: messages pass through as they come, and only `http.response.start` is added to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from sessionware.asgi.entering import Entered
+from sessionware.asgi.handing import handing_headers
+from sessionware.asgi.limit_headers import limit_headers
+from sessionware.asgi.messages import App, Message, Receive, Scope, Send, respond
+from sessionware.asgi.options import Engine
+from sessionware.asgi.passage import Passage
+from sessionware.asgi.problems import Problem, failed
+from sessionware.asgi.request_session import RequestSession
+from sessionware.asgi.spend_header import SPEND_HEADER, read_spend
+from sessionware.asgi.streaming import close_at_expiry
+from sessionware.errors import (
+    Conflict,
+    LimitExceeded,
+    SessionNotFound,
+    SessionwareError,
+    StoreUnavailable,
+    TooManySessions,
+)
+from sessionware.service import amounts
+from sessionware.service.amounts import Stand
+from sessionware.telemetry import Action, Feature, Reason
+
+FAILED: Final = 500  # a handler that answers with this or more saves nothing
+SAID_TO_CLIENT: Final = (StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions)
+log: Final = logging.getLogger("sessionware")
+
+
+class Exchange:
+    """One request that runs: its session, and what is added to its response."""
+
+    def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._send = send
+        self._entered = entered
+        self._passage = Passage(engine, entered)
+        self._is_answered = False  # by us, in place of the app
+        self._is_over = False  # the last byte has left
+        self._status = 0
+        self._spent: dict[str, int] = {}
+        self._task: asyncio.Task[object] | None = None
+
+    async def run(self, app: App, receive: Receive) -> None:
+        """Run the app; whatever it does, its leases are released and its operation ends."""
+        passage = self._passage
+        passage.begin(self._scope)
+        self._task = asyncio.current_task()
+        error: BaseException | None = None
+        try:
+            await app(self._scope, receive, self._pass_on)
+        except SessionwareError as raised:
+            error = raised
+            await self._answer_error(raised)
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+            await self._end_stream()
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            passage.finish()
+            self._measure(error)
+        if error is None:
+            await self._settle()
+
+    # -------------------------------------------------------------- messages
+
+    async def _pass_on(self, message: Message) -> None:
+        kind = message["type"]
+        if self._is_answered:
+            return  # the app's answer came after ours
+        if kind == "http.response.start":
+            message = await self._with_headers(message)
+            if self._is_answered:
+                return
+        elif kind == "http.response.body":
+            if not message.get("more_body", False):
+                self._is_over = True
+            elif self._passage.told is None:
+                self._begin_stream()
+        await self._send(message)
+
+    async def _with_headers(self, message: Message) -> Message:
+        """The head of the response with ours; answers in its place when the session could not be saved."""
+        self._status = message["status"]
+        problem = await self._before_the_head()
+        if problem is not None:
+            self._is_answered = True
+            await respond(self._send, problem)
+            return message
+        headers = list(message.get("headers", ()))
+        if any(name.lower() == SPEND_HEADER for name, _ in headers):
+            self._spent = read_spend(headers)
+            headers = [pair for pair in headers if pair[0].lower() != SPEND_HEADER]
+        entered, options = self._entered, self._engine.options
+        headers += limit_headers(
+            (*entered.decision.standings, *self._passage.standings), style=options.ratelimit_headers
+        )
+        headers += handing_headers(options, self._scope, entered.visit, self._passage.session)
+        return {**message, "headers": headers}
+
+    async def _before_the_head(self) -> Problem | None:
+        """Save what the handler changed; say what must be said in place of its answer, if anything."""
+        passage = self._passage
+        if self._status < FAILED:
+            try:
+                if passage.session is not None:
+                    await passage.session.save()
+            except SAID_TO_CLIENT as error:
+                return failed(error)
+        elif self._status == FAILED and passage.refusal is not None:
+            return failed(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
+        passage.has_begun = True
+        return None
+
+    async def _answer_error(self, error: SessionwareError) -> None:
+        """An error of ours that the app let through is its answer, unless it is the app's own fault."""
+        if self._is_answered:
+            return
+        if self._status or error.status_hint == FAILED:
+            raise error
+        self._status = error.status_hint
+        await respond(self._send, failed(error))
+
+    # -------------------------------------------------------------- streams
+
+    def _begin_stream(self) -> None:
+        """From its first part on a body is a stream: it closes when its session or its credential ends."""
+        engine, session, identity = self._engine, self._passage.session, self._entered.caller.identity
+        key = session.record.key if session is not None and session.is_stored else None
+        if key is None and identity is None:
+            return
+        self._passage.told = engine.ends.begin(key, identity, self._stop)
+        close_at_expiry(engine, self._passage.told, identity)
+
+    def _stop(self) -> None:
+        if self._task is not None and not self._is_over:
+            self._task.cancel()
+
+    async def _end_stream(self) -> None:
+        """Cancelled: by us, then the stream simply ends here; by the server, then that goes on."""
+        told, task = self._passage.told, self._task
+        if told is None or not told.is_over or task is None or task.uncancel() > 0:
+            raise asyncio.CancelledError
+        if not self._is_over:
+            self._is_over = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    # -------------------------------------------------------------- afterwards
+
+    async def _settle(self) -> None:
+        """What became known after the head had left: the stream's changes, and what the answer said it took."""
+        session = self._passage.session
+        if self._spent:
+            await self._charge(session)
+        if session is None or self._status >= FAILED:
+            return
+        try:
+            await session.save()
+        except SessionwareError as error:
+            self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
+            log.warning("session %s: what changed after the response began is lost: %s", session.ref, error)
+
+    async def _charge(self, session: RequestSession | None) -> None:
+        entered = self._entered
+        owner = entered.caller.identity.owner if entered.caller.identity is not None else b""
+        stand = session.stand if session is not None else Stand(entered.caller, entered.facts, owner)
+        await amounts.charge(self._engine.runtime, stand, self._spent)
+
+    def _measure(self, error: BaseException | None) -> None:
+        """Book how the request went for its session's health."""
+        session = self._passage.session
+        if session is None or not session.is_stored:
+            return
+        runtime, key = self._engine.runtime, session.record.key
+        now = runtime.now()
+        runtime.health.called(key, now=now, took_ms=now - self._entered.ask.now)
+        if self._status < FAILED and (error is None or isinstance(error, SessionwareError | asyncio.CancelledError)):
+            return
+        what = f"status {self._status}" if error is None else type(error).__name__
+        if runtime.health.failed(key, now=now, error=what) is not None:
+            runtime.telemetry.alerted()

@@ -1,0 +1,87 @@
+"""The only place that meets a caller for the first time: everything that was presented is read and resolved."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sessionware.asgi.messages import Scope
+from sessionware.asgi.options import Engine
+from sessionware.asgi.reading import Read, read
+from sessionware.asgi.visits import Visit, believed_until
+from sessionware.core.identity import Identity
+from sessionware.core.ledger import Spend
+from sessionware.core.policy import Caller
+from sessionware.core.session import Proof
+from sessionware.credentials.presented import Place
+from sessionware.credentials.refusals import AmbiguousCredentials
+from sessionware.credentials.resolved import Kind, Resolved, Target
+from sessionware.errors import InvalidToken
+from sessionware.service.tickets import read_ticket
+from sessionware.telemetry import Who
+
+
+class Met(Struct, frozen=True):
+    """A caller, and the spend that uses up the ticket that they came with."""
+
+    visit: Visit
+    ticket: Spend | None = None
+
+
+async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = None) -> Met:
+    """Read all that is presented, and find out what it means. Raises for bad credentials."""
+    seen = read(scope, engine.options.names, body_id=body_id)
+    if seen.ticket:
+        return _ticketed(engine, seen, now)
+    presented = seen.presented
+    resolved = engine.resolver.resolve_at_once(presented, now)
+    if resolved is None:
+        resolved = await engine.resolver.resolve(presented, now)
+    client = engine.resolver.client(presented)
+    engine.doubt.heard(presented)
+    identity = resolved.identity
+    if resolved.key_id is not None and identity is not None:
+        engine.runtime.telemetry.key_used(resolved.key_id, Who(user=identity.user_id, org=identity.org_id))
+    tokens = presented.session_token
+    visit = Visit(
+        resolved,
+        _caller(engine, resolved),
+        client=client,
+        session_token=tokens[0] if len(tokens) == 1 else None,
+        until=believed_until(resolved, now),
+    )
+    return Met(visit)
+
+
+def without_session(engine: Engine, visit: Visit) -> Visit:
+    """The same caller, who means no session any more."""
+    resolved = Resolved(visit.identity)
+    return Visit(resolved, _caller(engine, resolved), client=visit.client, session_token=visit.session_token)
+
+
+def _caller(engine: Engine, resolved: Resolved) -> Caller:
+    runtime, identity = engine.runtime, resolved.identity
+    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    target, link = resolved.target, resolved.link
+    if target is not None:
+        return Caller(identity, target.key, target.tag, target.key.bucket, org_limits)
+    if link is not None:
+        return Caller(identity, None, link.tag, link.key.bucket, org_limits)
+    tag = identity.tag if identity is not None else ""
+    return Caller(identity, None, tag, runtime.addresses.bucket(tag) if tag else 0, org_limits)
+
+
+def _ticketed(engine: Engine, seen: Read, now: int) -> Met:
+    """A ticket stands for its session and whoever asked for it. Raises InvalidToken, AmbiguousCredentials."""
+    presented, runtime = seen.presented, engine.runtime
+    if presented.ids or presented.authorization or presented.api_key:
+        raise AmbiguousCredentials("a ticket and another credential: send one of them")
+    ticket = read_ticket(seen.ticket, addresses=runtime.addresses, now=now)
+    identity: Identity | None = ticket.identity(addresses=runtime.addresses, partition=runtime.terms.partition)
+    if identity is None and ticket.proof is not Proof.ID:
+        raise InvalidToken("Invalid or expired ticket")
+    tag = identity.tag if identity is not None else ""
+    # Minted: only the session that the ticket was written for will do, and its id is not told.
+    target = Target(ticket.session, tag, "", Kind.MINTED, Place.QUERY)
+    resolved = Resolved(identity, target)
+    visit = Visit(resolved, _caller(engine, resolved), client=engine.resolver.client(presented))
+    return Met(visit, ticket.use(addresses=runtime.addresses))

@@ -1,0 +1,23 @@
+"""The only place that refuses a request or a handshake before the app hears of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sessionware.asgi.messages import Receive, Scope, Send, respond
+from sessionware.asgi.problems import Problem
+
+CLOSED_BY_US: Final = 4000  # plus the status: 4401, 4429, ...
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, answer: Problem) -> None:
+    """A handshake gets a real HTTP answer where the server can send one, else 4000 + the status."""
+    if scope["type"] == "http":
+        await respond(send, answer)
+        return
+    await receive()  # websocket.connect: nothing may be sent before it
+    extensions: Any = scope.get("extensions") or {}
+    if "websocket.http.response" in extensions:
+        await respond(send, answer, prefix="websocket.http.response")
+        return
+    await send({"type": "websocket.close", "code": CLOSED_BY_US + answer.status, "reason": ""})

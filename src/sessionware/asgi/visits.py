@@ -1,0 +1,101 @@
+"""The only place that remembers what the headers of a caller mean, so that most requests resolve nothing anew."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sessionware.core.identity import Identity
+from sessionware.core.policy import Caller
+from sessionware.core.request import Facts
+from sessionware.credentials.presented import Place
+from sessionware.credentials.resolved import Resolved, Target
+
+VISITS_MAX: Final = 4_096  # callers that are kept ready
+REQUESTS_MAX: Final = 16  # kinds of request that are kept ready of each
+KEPT_MS: Final = 60_000
+UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
+
+Fingerprint = tuple[object, ...]
+
+
+class Visit:
+    """Who asks and for which session, as one set of headers says it.
+
+    `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
+    """
+
+    __slots__ = ("caller", "client", "has_lived", "identity", "link", "requests", "session_token", "target", "until")
+
+    def __init__(
+        self, resolved: Resolved, caller: Caller, *, client: str, session_token: str | None = None, until: int = 0
+    ) -> None:
+        self.identity: Identity | None = resolved.identity
+        self.target: Target | None = resolved.target
+        self.link: Target | None = resolved.link
+        self.caller = caller
+        self.client = client
+        self.session_token = session_token
+        self.until = until
+        self.has_lived = False
+        self.requests: dict[tuple[str, str], Facts] = {}
+
+    @property
+    def is_unsessioned(self) -> bool:
+        """Whether no session is meant at all."""
+        return self.target is None and self.link is None
+
+    @property
+    def place(self) -> Place | None:
+        """Where the session's id was found."""
+        return None if self.target is None else self.target.place
+
+    @property
+    def is_by_cookie(self) -> bool:
+        return self.place is Place.COOKIE
+
+    def facts(self, method: str, path: str) -> Facts:
+        """What rules may know of such a request of this caller."""
+        kind = (method, path)
+        known = self.requests.get(kind)
+        if known is None:
+            if len(self.requests) >= REQUESTS_MAX:
+                self.requests.clear()
+            known = self.requests[kind] = Facts(method=method, path=path, client=self.client)
+        return known
+
+
+class Visits:
+    """The callers of late. What was refused is never remembered; a revocation empties it."""
+
+    def __init__(self) -> None:
+        self._visits: dict[Fingerprint, Visit] = {}
+        self.generation = 0
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def get(self, fingerprint: Fingerprint, now: int) -> Visit | None:
+        """The caller whose headers these are to the letter, if what they say still holds."""
+        visit = self._visits.get(fingerprint)
+        return visit if visit is not None and now < visit.until else None
+
+    def put(self, fingerprint: Fingerprint, visit: Visit, *, generation: int) -> None:
+        """Remember, unless all was flushed since `generation`; the oldest makes room."""
+        if generation != self.generation:
+            return
+        self._visits.pop(fingerprint, None)
+        if len(self._visits) >= VISITS_MAX:
+            del self._visits[next(iter(self._visits))]
+        self._visits[fingerprint] = visit
+
+    def flush(self) -> None:
+        """Forget everybody: a token may have been revoked, or an organisation given other limits."""
+        self._visits.clear()
+        self.generation += 1
+
+
+def believed_until(resolved: Resolved, now: int) -> int:
+    """How long the same headers may be believed to mean the same. A bare id proves nobody, so it never turns false."""
+    if resolved.identity is None or resolved.identity.is_anonymous:
+        return now + KEPT_MS
+    return min(resolved.until or now + UNSURE_MS, now + KEPT_MS)
