@@ -136,7 +136,6 @@ def held(site: Site, sid: str, gate: str, *first: str) -> wire.Answer:
     return answer
 
 
-@pytest.mark.xfail(strict=True, reason="asgi/guard: SessionNotFound of the save before the head is a 500")
 def test_a_request_whose_session_ended_meanwhile_neither_resurrects_it_nor_is_a_500(plain):
     """SES-08, SES-09: a late write finds nothing to write to."""
     sid, before = plain.started(), plain.count

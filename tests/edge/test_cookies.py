@@ -37,7 +37,6 @@ def test_by_default_there_is_no_cookie_and_with_tls_it_is_bound_to_its_host(plai
     assert "domain" not in cookie.lower()
 
 
-@pytest.mark.xfail(strict=True, reason="asgi: lazy cookie sessions are not there yet")
 def test_a_session_by_cookie_is_stored_only_when_written_to(serve):
     """SES-16, interface.md ON_MISSING: a crawler fills no store and gets no cookie."""
     cookies = serve(session_cookie="session", cookie_secure="off")

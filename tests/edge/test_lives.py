@@ -2,8 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from tests.edge.site import Site
 
 TTL_S = 60
@@ -81,10 +79,6 @@ def test_a_rotated_id_dies_at_once(plain):
     assert plain.ask("GET", "/get", sid=new).json == {"a": 1}
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="asgi/request_session: rotate, login, logout are not there yet")
-
-
-@NOT_YET
 def test_a_request_that_rotates_its_session_hands_the_new_id_out(plain):
     """SES-11, SES-15: old id dead, new id sent once, never cached."""
     sid = plain.started()
@@ -97,7 +91,6 @@ def test_a_request_that_rotates_its_session_hands_the_new_id_out(plain):
     assert plain.ask("GET", "/who", sid=new).json["session"] == new
 
 
-@NOT_YET
 def test_a_login_changes_the_id(plain):
     """SES-11: session fixation is over when somebody logs in."""
     sid = plain.started()

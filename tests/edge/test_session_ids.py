@@ -174,7 +174,6 @@ def test_an_id_in_the_query_counts_for_get_event_streams_only(serve, logs):
     assert valid not in logs
 
 
-@pytest.mark.xfail(strict=True, reason="asgi/reading: a ValueError of parse_qsl (max_num_fields=100) is a 500")
 def test_an_id_behind_thousands_of_other_query_fields_is_found_or_refused(serve):
     """SES-13, row 5: never a 500."""
     site = serve(session_query="session")
