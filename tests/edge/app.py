@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -48,13 +49,20 @@ def build() -> Starlette:
             Route("/slow/{gate}", slow), Route("/echo", echo, methods=["POST"]), Route("/fail", fail),
             Route("/spend", spend, methods=["POST"]), Route("/reserve/{gate}", reserve, methods=["POST"]),
             Route("/end", end, methods=["POST"]), Route("/rotate", rotate, methods=["POST"]),
-            Route("/login", login, methods=["POST"]), Route("/big", big, methods=["POST"]),
+            Route("/login", login, methods=["POST"]), Route("/bill", bill, methods=["POST"]),
+            Route("/feed/{gate}", feed), Route("/big", big, methods=["POST"]),
             Mount("/mounted", app=inner), WebSocketRoute("/ws", talk), Route("/{rest:path}", who),
-        ]
+        ],
+        lifespan=living,
     )  # fmt: skip
     app.state.gates = Gates()
     app.state.calls = Counter()
     return app
+
+
+@asynccontextmanager
+async def living(_app: Starlette) -> AsyncIterator[dict[str, str]]:
+    yield {"born": "with the app"}
 
 
 def session_of(request: Request | WebSocket) -> Any:
@@ -72,7 +80,7 @@ async def who(request: Request) -> JSONResponse:
     """Show who is asking and where, and write nothing."""
     session = session_of(request)
     request.app.state.calls[request.scope["path"]] += 1
-    shown = {"path": request.scope["path"], "guarded": session is not UNGUARDED}
+    shown = {"path": request.scope["path"], "guarded": session is not UNGUARDED, "born": request.state.born}
     if session is None or session is UNGUARDED:
         return JSONResponse({**shown, "session": None})
     about = {"session": session.id, "new": session.is_new, "user": session.user_id, "groups": list(session.groups)}
@@ -105,6 +113,22 @@ async def stream(request: Request) -> StreamingResponse:
             yield f"data: {number}\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def feed(request: Request) -> StreamingResponse:
+    """One event at once, and one when the test opens the gate."""
+
+    async def events() -> AsyncIterator[str]:
+        yield "data: first\n\n"
+        await request.app.state.gates.wait(request.path_params["gate"])
+        yield "data: last\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def bill(request: Request) -> PlainTextResponse:
+    """An answer that says what it took."""
+    return PlainTextResponse("billed", headers={"X-Sessionware-Spend": request.query_params["spend"]})
 
 
 async def slow(request: Request) -> PlainTextResponse:

@@ -45,6 +45,10 @@ class LoopThread:
         """Do `work` on the loop, and wait for it."""
         return self.submit(work).result(WAIT_S)
 
+    def call(self, act: Callable[[], object]) -> None:
+        """Do something small on the loop, without waiting for it."""
+        self.loop.call_soon_threadsafe(act)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
@@ -78,13 +82,17 @@ class Server:
 
     def ask_to_stop(self) -> None:
         """Begin to stop: whoever stops many servers need not wait for each in turn."""
-        assert self._thread is not None
-        self._thread.loop.call_soon_threadsafe(self._stop)
+        self.call(self._stop)
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Do `work` on the server's own loop, where the app lives."""
         assert self._thread is not None
         return self._thread.run(work)
+
+    def call(self, act: Callable[[], object]) -> None:
+        """Do something small on the server's own loop."""
+        assert self._thread is not None
+        self._thread.call(act)
 
     def connect(self) -> socket.socket:
         """A raw connection; it waits in the backlog until the server is ready."""

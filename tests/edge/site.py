@@ -30,7 +30,7 @@ class Site:
 
     def __init__(
         self, kind: str, *, issuer: FakeIssuer | None = None, store: Store | None = None,
-        clock: ManualClock | None = None, **settings: Any,
+        clock: ManualClock | None = None, api: str | None = None, **settings: Any,
     ) -> None:  # fmt: skip
         self.clock = clock or ManualClock()
         self.store = FaultyStore(store or MemoryStore(clock=self.clock))
@@ -38,7 +38,7 @@ class Site:
         loaded = load(keywords={**UNLIMITED, **settings}, environ={})
         self.sessionware = Sessionware(loaded.settings, store=self.store)
         self.app = told.build()
-        self.server = Server(kind, SessionMiddleware(self.app, self.sessionware))
+        self.server = Server(kind, SessionMiddleware(self.app, self.sessionware, api=api))
 
     def __enter__(self) -> Self:
         self.server.__enter__()

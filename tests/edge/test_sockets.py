@@ -135,6 +135,19 @@ def test_handshakes_are_limited(serve):
     assert [refusal(site, ("X-Session-ID", sid)) for _ in range(4)] == [0, 0, 429, 429]
 
 
+def test_the_messages_of_a_socket_are_limited(serve):
+    """ASGI-09: a socket that is let in once is no way around a limit; it closes with 4429."""
+    site = serve(limits="3 messages/minute per session")
+    sid = site.started()
+    with talking(site, ("X-Session-ID", sid)) as socket:
+        assert [said(socket, "x")["messages"] for _ in range(3)] == [1, 2, 3]
+        socket.send("one too many")
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=5)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4429
+
+
 def test_the_refusal_of_a_handshake_is_the_same_body_as_over_http(serve):
     """ASGI-02: a browser sees nothing of it, every other client does."""
     site = serve(on_missing="reject")

@@ -16,9 +16,9 @@ CHUNK: Final = 65_536
 class Answer:
     """One response as it came: `raw` is every byte until the server hung up."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, *, method: str = "GET") -> None:
         self.raw = raw
-        response = HTTPResponse(_Bytes(raw))  # type: ignore[arg-type]  # it wants `makefile` and nothing else
+        response = HTTPResponse(_Bytes(raw), method=method)  # type: ignore[arg-type]  # it wants `makefile` and nothing else
         response.begin()
         self.status = response.status
         self.headers = [(name.lower(), value) for name, value in response.getheaders()]
@@ -73,7 +73,7 @@ def exchange(connection: socket.socket, sent: bytes) -> Answer | None:
         connection.sendall(sent)
         # A server may answer and close before it has read everything.
         received = read_all(connection)
-        return answer_of(received)
+        return answer_of(received, method=sent.partition(b" ")[0].decode("latin-1"))
     return None
 
 
@@ -86,9 +86,10 @@ def read_all(connection: socket.socket) -> bytes:
     return bytes(received)
 
 
-def answer_of(received: bytes) -> Answer | None:
+def answer_of(received: bytes, *, method: str = "GET") -> Answer | None:
+    """The answer to a request of that method, None when there is none."""
     try:
-        return Answer(received) if received else None
+        return Answer(received, method=method) if received else None
     except HTTPException:
         return None
 
