@@ -42,7 +42,7 @@ class Reader:
             "type": "http", "method": "GET", "path": "/events", "query_string": b"", "headers": raw,
             "client": ("203.0.113.7", 1), "scheme": "http", "state": {},
         }  # fmt: skip
-        self.running = asyncio.ensure_future(there.app(scope, asyncio.Event().wait, self.sent.put))  # type: ignore[arg-type]  # it never sends
+        self.running = asyncio.ensure_future(there.app(scope, asyncio.Event().wait, self.sent.put))
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(5):

@@ -32,14 +32,14 @@ OWN_PROCESS = {"frameworks.md", "observability.md"}  # Django and logging are se
 # Pages about what the edge does not do yet, with what they wait for. Empty this as it lands: a page that has
 # become true fails here until its line is gone.
 PENDING = {
-    "identity.md": "lands with session.login/logout and lazy cookie sessions",
+
     "fastapi.md": "lands with sessionware.integrations.fastapi, from_env and install",
     "litestar.md": "lands with sessionware.integrations.litestar",
-    "frameworks.md": "lands with from_env, install and a lifespan for Django",
-    "websockets-and-sse.md": "lands with limits per message (4429)",
-    "session-api.md": "lands with from_env and install(api=...)",
+
+
+
     "testing.md": "lands with sessionware.testing.client",
-    "migration.md": "lands with lazy cookie sessions and SCOPE_SESSION",
+
 }
 NOT_YET = (ImportError, AttributeError, AssertionError)
 

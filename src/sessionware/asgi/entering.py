@@ -13,7 +13,7 @@ from sessionware.asgi.options import Engine
 from sessionware.asgi.problems import Problem, problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
-from sessionware.core.admission import Admission
+from sessionware.core.admission import Admission, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
@@ -63,7 +63,10 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
     found = await _find(engine, call)
     if isinstance(found, Entered):
         return found
-    engine.runtime.telemetry.refused(found, _who(visit))
+    who = _who(visit)
+    if found.answer.outcome is Outcome.FOREIGN:
+        engine.runtime.telemetry.foreign_id(who)
+    engine.runtime.telemetry.refused(found, who)
     engine.runtime.observers.refused(found)
     return refused(found, style=engine.options.ratelimit_headers)
 

@@ -22,6 +22,7 @@ from sessionware.asgi.streaming import close_at_expiry
 from sessionware.errors import (
     Conflict,
     LimitExceeded,
+    PayloadTooLarge,
     SessionNotFound,
     SessionwareError,
     StoreUnavailable,
@@ -32,7 +33,10 @@ from sessionware.service.amounts import Stand
 from sessionware.telemetry import Action, Feature, Reason
 
 FAILED: Final = 500  # a handler that answers with this or more saves nothing
-SAID_TO_CLIENT: Final = (StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions)
+# What keeps a session from being saved although the app did nothing wrong: the client is told instead of a 500.
+SAID_TO_CLIENT: Final = (
+    StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions, PayloadTooLarge
+)  # fmt: skip
 log: Final = logging.getLogger("sessionware")
 
 
@@ -113,11 +117,13 @@ class Exchange:
     async def _before_the_head(self) -> Problem | None:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
         passage = self._passage
+        session = passage.session
         if self._status < FAILED:
             try:
-                if passage.session is not None:
-                    await passage.session.save()
+                if session is not None:
+                    await session.save()
             except SAID_TO_CLIENT as error:
+                log.warning("session %s: not saved: %s", "" if session is None else session.ref, error)
                 return failed(error)
         elif self._status == FAILED and passage.refusal is not None:
             return failed(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught

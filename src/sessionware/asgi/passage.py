@@ -54,6 +54,9 @@ class Passage:
             state = scope["state"] = {}
         session = state["session"] = self.session
         scope[SCOPE_KEY] = self
+        if self.entered.visit.poses:
+            user_header = self.engine.options.names.user_header
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
         if self.engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
         ask = self.entered.ask

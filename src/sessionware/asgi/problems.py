@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.decision import Refused
+from sessionware.credentials.refusals import KeysUnavailable
 from sessionware.errors import (
     InvalidToken,
     LimitExceeded,
@@ -21,13 +22,17 @@ from sessionware.errors import (
 
 PROBLEM_JSON: Final = b"application/problem+json"
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
+KEYS_RETRY_S: Final = 5  # an issuer that is away is asked again sooner than that
 _TITLES: Final = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
     413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway",
     503: "Service Unavailable",
 }  # fmt: skip
-# The two texts that tell a bad credential nothing about itself.
-_TEXTS: Final = {"invalid_token": "Permission denied", "permission_denied": "Permission denied"}
+# Texts that tell a credential nothing about itself, nor about where we look.
+_TEXTS: Final = {
+    "invalid_token": "Permission denied", "permission_denied": "Permission denied",
+    "keys_unavailable": "The keys of the token's issuer cannot be had: try again",
+}  # fmt: skip
 
 
 class Problem(Struct, frozen=True):
@@ -97,8 +102,10 @@ def failed(error: SessionwareError) -> Problem:
         headers += _retry(error.retry_after_ms)
     if isinstance(error, TooManySessions):
         headers += _retry(STORE_RETRY_S * 1000)
+    if isinstance(error, KeysUnavailable):
+        headers += _retry(KEYS_RETRY_S * 1000)
     text = _TEXTS.get(error.code) or ("Session not found" if isinstance(error, SessionNotFound) else str(error))
-    if error.status_hint >= 500:  # noqa: PLR2004  # our own faults are for the log
+    if error.status_hint == 500:  # noqa: PLR2004  # our own faults are for the log
         text = "Internal error"
     return problem(error.status_hint, text, error.code, extra=extra, headers=headers)
 

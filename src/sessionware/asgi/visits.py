@@ -22,9 +22,12 @@ class Visit:
     """Who asks and for which session, as one set of headers says it.
 
     `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
+    `poses`: a peer that nobody trusts names a user; the app must not see it.
     """
 
-    __slots__ = ("caller", "client", "has_lived", "identity", "link", "requests", "session_token", "target", "until")
+    __slots__ = (
+        "caller", "client", "has_lived", "identity", "link", "poses", "requests", "session_token", "target", "until"
+    )  # fmt: skip
 
     def __init__(
         self, resolved: Resolved, caller: Caller, *, client: str, session_token: str | None = None, until: int = 0
@@ -37,6 +40,7 @@ class Visit:
         self.session_token = session_token
         self.until = until
         self.has_lived = False
+        self.poses = False
         self.requests: dict[tuple[str, str], Facts] = {}
 
     @property
