@@ -17,7 +17,14 @@ App = Callable[..., Awaitable[None]]
 
 SERVERS: Final = ("h11", "httptools", "hypercorn")
 WAIT_S: Final = 10.0  # for anything that a server in this very process is asked to do
+AT_ONCE_S: Final = 3.0  # a second is promised; the rest is for a machine that tests much else beside
 LET_GO_S: Final = 1.0  # for requests that still run when a server stops
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    """Whether it comes true within a few seconds: for what is told in the background."""
+    waiting = threading.Event()
+    return any(holds() or waiting.wait(0.02) for _ in range(250))
 
 
 class LoopThread:

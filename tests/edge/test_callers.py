@@ -136,3 +136,25 @@ def test_the_apps_own_state_passes_and_a_session_stays_out_of_it(plain):
     answers = [plain.ask("GET", target) for target in ("/who", "/health", "/who", "/health")]
     assert [answer.json["born"] for answer in answers] == ["with the app"] * 4
     assert [answer.json["guarded"] for answer in answers] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"requests-60s-user": -1},
+        {"requests-60s-user": 1e30},
+        {"requests-60s-user": True},
+        {"": 5},
+        ["x"],
+        "x",
+        5,
+        {"x" * 1000: 1},
+        {"requests-60s-user": {"a": 1}},
+    ],
+)
+def test_limits_that_a_token_claims_in_a_wrong_shape_change_nothing(serve, believing, limits):
+    """JWT-09: an issuer's mistake neither opens nor breaks anything."""
+    site: Site = serve(limits="requests-60s-user=3/minute per user", jwt_claim_limits="limits", **believing)
+    site.clock.advance(120_000)
+    token = site.token("lola", limits=limits)
+    assert [site.ask("GET", "/who", token=token).status for _ in range(4)] == [200, 200, 200, 429]

@@ -1,12 +1,12 @@
 """Limits as clients meet them: how many pass, and what the others are told."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.edge import wire
+from tests.edge.servers import soon
 from tests.edge.site import Site
 
 
@@ -121,8 +121,7 @@ def test_a_slot_is_free_again_however_its_request_ended(serve):
 
 def until_free(site: Site, sid: str) -> bool:
     """Whether the session's only slot is free, soon: releases are told to the store in the background."""
-    waiting = threading.Event()
-    return any(site.ask("GET", "/who", sid=sid).status == 200 or waiting.wait(0.02) for _ in range(250))
+    return soon(lambda: site.ask("GET", "/who", sid=sid).status == 200)
 
 
 def test_a_slot_whose_client_hung_up_is_free_when_the_app_has_finished(serve):

@@ -1,8 +1,7 @@
 """Several worker processes on one Redis: limits are exact, ends are final everywhere, a crash frees what it held."""
 
 import secrets
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -10,10 +9,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from sessionware.clock import HostClock
-from sessionware.core.ledger import LEASE_MS
 from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 from tests.edge import wire
+from tests.edge.servers import AT_ONCE_S, soon
 from tests.edge.site import UNLIMITED, Site
 from tests.edge.workers import Worker, at_once, running
 from tests.selection import is_selected
@@ -45,12 +44,6 @@ def started(worker: Worker) -> str:
     sid = worker.ask("GET", "/mounted/").header("x-session-id")
     assert sid is not None
     return sid
-
-
-def soon(holds: Callable[[], bool]) -> bool:
-    """Whether it comes true within a few seconds: what one worker does, others hear of through Redis."""
-    waiting = threading.Event()
-    return any(holds() or waiting.wait(0.02) for _ in range(250))
 
 
 @pytest.mark.parametrize(("path", "asked", "allowed"), [("/who", 200, 10), ("/get", 400, 100)])
@@ -118,7 +111,7 @@ def test_an_end_in_one_process_is_final_in_all(workers):
         assert workers[0].ask("POST", "/end", sid=sid).status == 200
         assert [worker.ask("GET", "/mounted/", sid=sid).status for worker in workers] == [401] * 4
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=1)
+            socket.recv(timeout=AT_ONCE_S)
 
 
 def test_what_a_killed_worker_held_is_free_when_its_lease_ends(settings):
@@ -136,7 +129,7 @@ def test_what_a_killed_worker_held_is_free_when_its_lease_ends(settings):
             doomed.kill9()
         site.run(site.gates.open("free"))
         assert site.ask("GET", "/slow/free", sid=sid).status == 429
-        clock.advance(LEASE_MS + 5_000)
+        clock.advance(35_000)
         assert site.ask("GET", "/slow/free", sid=sid).status == 200
         statuses = [site.ask("POST", f"/spend?tokens={amount}", sid=sid).status for amount in (41, 39)]
         assert statuses == [429, 200]

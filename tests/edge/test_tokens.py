@@ -239,6 +239,12 @@ def test_an_enormous_token_is_refused_by_the_server_or_by_us(tokens, size):
     assert tokens.lookups == before
 
 
+def test_a_good_token_beyond_eight_kilobytes_is_refused(tokens):
+    """JWT-10: whatever it says, and one below is read."""
+    assert tokens.ask("GET", "/who", token=tokens.token(padding="x" * 5000)).status == 200
+    refuses(tokens, tokens.token(padding="x" * 9000))
+
+
 def test_a_bad_signature_is_never_saved_by_a_good_one_before_it(tokens):
     """JWT-16: the cache of verified tokens cannot be poisoned, in neither order."""
     token = tokens.token("carol")
