@@ -176,7 +176,7 @@ def test_messages_over_their_limit_close_the_socket() -> None:
         assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
         await client.running
         assert await there.data_of("alice") == {"heard": 2}
-        assert (await there.get(user="alice")).status_code == 429
+        assert (await there.get(user="alice")).status_code == 200  # requests are no messages
 
     live(scenario, limits="2 messages/minute per user")
 

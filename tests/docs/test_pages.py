@@ -32,14 +32,9 @@ OWN_PROCESS = {"frameworks.md", "observability.md"}  # Django and logging are se
 # Pages about what the edge does not do yet, with what they wait for. Empty this as it lands: a page that has
 # become true fails here until its line is gone.
 PENDING = {
-
     "fastapi.md": "lands with sessionware.integrations.fastapi, from_env and install",
     "litestar.md": "lands with sessionware.integrations.litestar",
-
-
-
     "testing.md": "lands with sessionware.testing.client",
-
 }
 NOT_YET = (ImportError, AttributeError, AssertionError)
 

@@ -48,9 +48,9 @@ def test_a_request_without_leases_is_told_at_its_first_renewal_and_then_released
             assert leases.running == 1
             assert scene.gate.facts.waiting == 0, "a short request costs the store nothing"
             leases.renew()
-            assert scene.gate.facts.waiting == 1
+            assert scene.gate.facts.waiting == 2, "it runs, and its session is active"
             leases.release(long)
-            assert scene.gate.facts.waiting == 2
+            assert scene.gate.facts.waiting == 3
             assert leases.running == 0
 
     asyncio.run(story())
@@ -67,9 +67,9 @@ def test_a_request_that_was_begun_takes_on_what_it_is_registered_as():
         leases.register(operation, Running(moved.key.bucket, moved.key, opens=True))
         assert leases.running == 1
         leases.renew()
-        assert scene.gate.facts.waiting == 1, "it is one request still"
+        assert scene.gate.facts.waiting == 2, "it is one request of one session still"
         leases.release(operation)
-        assert (leases.running, scene.gate.facts.waiting) == (0, 2)
+        assert (leases.running, scene.gate.facts.waiting) == (0, 3)
 
     asyncio.run(story())
 

@@ -13,7 +13,7 @@ from sessionware.asgi.options import Engine
 from sessionware.asgi.problems import Problem, problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
-from sessionware.core.admission import Admission, Outcome
+from sessionware.core.admission import Admission, NewSession, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
@@ -26,15 +26,18 @@ from sessionware.telemetry import Who
 from sessionware.telemetry.telemetry import who_at
 
 
-class Entered(Struct, frozen=True):
+class Entered(Struct, frozen=True, gc=False):
     """What is known of a request that may run. `making` tells of a session that is made with it, or may yet be."""
 
     visit: Visit
     caller: Caller
     facts: Facts
-    ask: Admission
     decision: Allowed
     making: Making = NONE
+
+    @property
+    def ask(self) -> Admission:
+        return self.decision.ask
 
     @property
     def session(self) -> Session | None:
@@ -111,42 +114,65 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
 
 
 async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
-    runtime, visit, now, ticket = engine.runtime, call.visit, call.now, call.ticket
+    runtime, visit, ticket = engine.runtime, call.visit, call.ticket
     caller, new = visit.caller, None if making.is_lazy else making.new
-    if new is not None and visit.target is None:
-        key = new.session.key
-        caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
-    planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
-    if ticket is not None:
-        planned = replace(planned, spends=(*planned.spends, ticket))
-    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
-    if visit.link is not None or call.opens:
-        ask = replace(ask, link=None if visit.link is None else visit.link.key, opens=call.opens)
+    if new is None and ticket is None and not call.opens and visit.link is None:
+        ask = _asked_again(engine, call)
+    else:
+        if new is not None and visit.target is None:
+            key = new.session.key
+            caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
+        ask = _asked_once(engine, call, caller, new)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
         alone = replace(caller, session=None)
-        return admission(alone, plan(runtime.policy, alone, call.facts, now=now), now=now, operation=ask.operation)
+        planned = plan(runtime.policy, alone, call.facts, now=call.now)
+        return admission(alone, planned, now=call.now, operation=ask.operation)
 
-    about_session = caller.session is not None or visit.link is not None
+    about_session = ask.key is not None or visit.link is not None
     decision = await engine.gate.decide(ask, runtime.policy, about_session=about_session, sessionless=sessionless)
     if isinstance(decision, Allowed):
-        if decision.answer.evicted:
-            await runtime.tell_ended(decision.answer.evicted)
-        _meet_session(engine, call, decision)
-        return Entered(visit, caller, call.facts, ask, decision, making)
+        answer = decision.answer
+        if answer.evicted:
+            await runtime.tell_ended(answer.evicted)
+        if answer.session is not None and (answer.is_new or visit.identity is None or runtime.terms.session_token):
+            _look_at(engine, call, answer.session, is_new=answer.is_new)
+        return Entered(visit, caller, call.facts, decision, making)
     if ticket is not None and decision.limit is not None and decision.limit.name == ticket.limit:
         raise InvalidToken("Invalid or expired ticket")  # it was used before
     return decision
 
 
-def _meet_session(engine: Engine, call: Call, decision: Allowed) -> None:
+def _asked_again(engine: Engine, call: Call) -> Admission:
+    """What this caller asks with each such request: planned once, and placed in time anew."""
+    runtime, visit, now = engine.runtime, call.visit, call.now
+    policy = runtime.policy
+    kind = call.facts if policy.minds_requests else None
+    kept = visit.asked.get(kind)
+    if kept is not None and now < kept[1]:
+        return kept[0].at(now, operation=runtime.operation())
+    planned = plan(policy, visit.caller, call.facts, now=now)
+    ask = admission(visit.caller, planned, now=now, operation=runtime.operation())
+    visit.asked[kind] = ask, planned.until
+    return ask
+
+
+def _asked_once(engine: Engine, call: Call, caller: Caller, new: NewSession | None) -> Admission:
+    """What only this one request asks: it makes a session, opens it, or shows a ticket."""
+    runtime, now = engine.runtime, call.now
+    planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
+    if call.ticket is not None:
+        planned = replace(planned, spends=(*planned.spends, call.ticket))
+    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
+    link = call.visit.link
+    return replace(ask, link=None if link is None else link.key, opens=call.opens)
+
+
+def _look_at(engine: Engine, call: Call, session: Session, *, is_new: bool) -> None:
     """What only the record can tell: whose it is, if its id alone proves it, and which secret goes with it."""
-    session = decision.answer.session
-    if session is None:
-        return
     runtime, visit = engine.runtime, call.visit
-    if decision.answer.is_new:
+    if is_new:
         runtime.tell_started(session)
     if visit.identity is None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)

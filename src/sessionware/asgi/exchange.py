@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from sessionware.asgi.entering import Entered
@@ -43,6 +44,10 @@ log: Final = logging.getLogger("sessionware")
 class Exchange:
     """One request that runs: its session, and what is added to its response."""
 
+    __slots__ = (
+        "_engine", "_entered", "_is_answered", "_is_over", "_passage", "_scope", "_send", "_spent", "_status", "_task"
+    )  # fmt: skip
+
     def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
         self._engine = engine
         self._scope = scope
@@ -52,7 +57,7 @@ class Exchange:
         self._is_answered = False  # by us, in place of the app
         self._is_over = False  # the last byte has left
         self._status = 0
-        self._spent: dict[str, int] = {}
+        self._spent: dict[str, int] | None = None
         self._task: asyncio.Task[object] | None = None
 
     async def run(self, app: App, receive: Receive) -> None:
@@ -60,23 +65,23 @@ class Exchange:
         passage = self._passage
         passage.begin(self._scope)
         self._task = asyncio.current_task()
-        error: BaseException | None = None
+        failure: str | None = None
         try:
             await app(self._scope, receive, self._pass_on)
-        except SessionwareError as raised:
-            error = raised
-            await self._answer_error(raised)
-        except asyncio.CancelledError as cancelled:
-            error = cancelled
+        except SessionwareError as error:
+            await self._answer_error(error)
+        except asyncio.CancelledError:
             await self._end_stream()
-        except BaseException as raised:
-            error = raised
+        except BaseException as error:
+            failure = type(error).__name__
             raise
+        else:
+            if self._spent is not None or (passage.session is not None and passage.session.is_read):
+                await self._settle()
         finally:
             passage.finish()
-            self._measure(error)
-        if error is None:
-            await self._settle()
+            self._measure(failure)
+            passage.session = None  # they know each other: without this only the garbage collector would free them
 
     # -------------------------------------------------------------- messages
 
@@ -103,16 +108,26 @@ class Exchange:
             self._is_answered = True
             await respond(self._send, problem)
             return message
-        headers = list(message.get("headers", ()))
-        if any(name.lower() == SPEND_HEADER for name, _ in headers):
-            self._spent = read_spend(headers)
-            headers = [pair for pair in headers if pair[0].lower() != SPEND_HEADER]
-        entered, options = self._entered, self._engine.options
-        headers += limit_headers(
-            (*entered.decision.standings, *self._passage.standings), style=options.ratelimit_headers
-        )
-        headers += handing_headers(options, self._scope, entered.visit, self._passage.session)
+        entered, options, passage = self._entered, self._engine.options, self._passage
+        headers = self._without_spend(message.get("headers", ()))
+        glances = entered.decision.glances
+        if passage.standings:
+            met = [each.glance for each in passage.standings if each.binding and each.window is not None]
+            glances = (*glances, *met)
+        headers += limit_headers(glances, style=options.ratelimit_headers)
+        session = passage.session
+        if session is not None:
+            headers += handing_headers(options, self._scope, entered.visit, session)
         return {**message, "headers": headers}
+
+    def _without_spend(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The app's headers but for what it says that it took, which is for us."""
+        kept = list(headers)
+        for name, _ in kept:
+            if len(name) == len(SPEND_HEADER) and name.lower() == SPEND_HEADER:
+                self._spent = read_spend(kept)
+                return [pair for pair in kept if pair[0].lower() != SPEND_HEADER]
+        return kept
 
     async def _before_the_head(self) -> Problem | None:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
@@ -120,13 +135,15 @@ class Exchange:
         session = passage.session
         if self._status < FAILED:
             try:
-                if session is not None:
+                if session is not None and session.is_read:
                     await session.save()
             except SAID_TO_CLIENT as error:
                 log.warning("session %s: not saved: %s", "" if session is None else session.ref, error)
-                return failed(error)
+                return failed(error, style=self._engine.options.ratelimit_headers)
         elif self._status == FAILED and passage.refusal is not None:
-            return failed(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
+            return failed(
+                passage.refusal, style=self._engine.options.ratelimit_headers
+            )  # the framework made a 500 of an error of ours that nobody caught
         passage.has_begun = True
         return None
 
@@ -137,7 +154,7 @@ class Exchange:
         if self._status or error.status_hint == FAILED:
             raise error
         self._status = error.status_hint
-        await respond(self._send, failed(error))
+        await respond(self._send, failed(error, style=self._engine.options.ratelimit_headers))
 
     # -------------------------------------------------------------- streams
 
@@ -169,7 +186,7 @@ class Exchange:
         """What became known after the head had left: the stream's changes, and what the answer said it took."""
         session = self._passage.session
         if self._spent:
-            await self._charge(session)
+            await self._charge(session, self._spent)
         if session is None or self._status >= FAILED:
             return
         try:
@@ -178,13 +195,13 @@ class Exchange:
             self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
             log.warning("session %s: what changed after the response began is lost: %s", session.ref, error)
 
-    async def _charge(self, session: RequestSession | None) -> None:
+    async def _charge(self, session: RequestSession | None, spent: dict[str, int]) -> None:
         entered = self._entered
         owner = entered.caller.identity.owner if entered.caller.identity is not None else b""
         stand = session.stand if session is not None else Stand(entered.caller, entered.facts, owner)
-        await amounts.charge(self._engine.runtime, stand, self._spent)
+        await amounts.charge(self._engine.runtime, stand, spent)
 
-    def _measure(self, error: BaseException | None) -> None:
+    def _measure(self, failure: str | None) -> None:
         """Book how the request went for its session's health."""
         session = self._passage.session
         if session is None or not session.is_stored:
@@ -192,8 +209,7 @@ class Exchange:
         runtime, key = self._engine.runtime, session.record.key
         now = runtime.now()
         runtime.health.called(key, now=now, took_ms=now - self._entered.ask.now)
-        if self._status < FAILED and (error is None or isinstance(error, SessionwareError | asyncio.CancelledError)):
-            return
-        what = f"status {self._status}" if error is None else type(error).__name__
-        if runtime.health.failed(key, now=now, error=what) is not None:
+        if self._status >= FAILED and failure is None:
+            failure = f"status {self._status}"
+        if failure is not None and runtime.health.failed(key, now=now, error=failure) is not None:
             runtime.telemetry.alerted()

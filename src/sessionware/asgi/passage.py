@@ -28,6 +28,8 @@ class Passage:
     the answer has left. `standings` are the limits that it met beside those of its admission.
     """
 
+    __slots__ = ("_operations", "engine", "entered", "has_begun", "refusal", "session", "standings", "told")
+
     def __init__(self, engine: Engine, entered: Entered) -> None:
         self.engine = engine
         self.entered = entered
@@ -59,9 +61,9 @@ class Passage:
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
         if self.engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
-        ask = self.entered.ask
-        if ask.key is not None and not ask.leases and not ask.opens:
-            self.engine.gate.leases.register(ask.operation, Running(ask.bucket, ask.key))
+        ask = self.entered.decision.ask
+        if ask.key is not None:
+            self.engine.gate.leases.begin(ask.operation, ask.key)
 
     def holds(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""
@@ -77,7 +79,7 @@ class Passage:
     def finish(self) -> None:
         """Give back what it held."""
         leases = self.engine.gate.leases
-        leases.release(self.entered.ask.operation)
+        leases.release(self.entered.decision.ask.operation)
         for operation in self._operations:
             leases.release(operation)
         if self.told is not None:

@@ -38,6 +38,11 @@ class RequestSession:
     `unborn`: a session that nobody has made yet. It is made when something is written to it.
     """
 
+    __slots__ = (
+        "_data", "_engine", "_entered", "_holder", "_record", "_runtime", "_stand", "_unborn", "hands_out", "id",
+        "identity", "is_new", "is_over",
+    )  # fmt: skip
+
     def __init__(
         self, engine: Engine, holder: Holder, entered: Entered, record: Session, *, unborn: NewSession | None = None
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sessionware.core.admission import Admission
 from sessionware.core.identity import Identity
 from sessionware.core.policy import Caller
 from sessionware.core.request import Facts
@@ -16,6 +17,7 @@ KEPT_MS: Final = 60_000
 UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
 
 Fingerprint = tuple[object, ...]
+Asked = tuple[Admission, int]  # what such a request asks, to be asked again, and until when that holds
 
 
 class Visit:
@@ -26,7 +28,8 @@ class Visit:
     """
 
     __slots__ = (
-        "caller", "client", "has_lived", "identity", "link", "poses", "requests", "session_token", "target", "until"
+        "asked", "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses",
+        "requests", "session_token", "target", "until",
     )  # fmt: skip
 
     def __init__(
@@ -41,21 +44,15 @@ class Visit:
         self.until = until
         self.has_lived = False
         self.poses = False
+        self.is_unsessioned = resolved.target is None and resolved.link is None  # no session is meant at all
+        self.is_by_cookie = self.place is Place.COOKIE
         self.requests: dict[tuple[str, str], Facts] = {}
-
-    @property
-    def is_unsessioned(self) -> bool:
-        """Whether no session is meant at all."""
-        return self.target is None and self.link is None
+        self.asked: dict[Facts | None, Asked] = {}
 
     @property
     def place(self) -> Place | None:
         """Where the session's id was found."""
         return None if self.target is None else self.target.place
-
-    @property
-    def is_by_cookie(self) -> bool:
-        return self.place is Place.COOKIE
 
     def facts(self, method: str, path: str) -> Facts:
         """What rules may know of such a request of this caller."""
@@ -64,6 +61,7 @@ class Visit:
         if known is None:
             if len(self.requests) >= REQUESTS_MAX:
                 self.requests.clear()
+                self.asked.clear()
             known = self.requests[kind] = Facts(method=method, path=path, client=self.client)
         return known
 

@@ -13,7 +13,7 @@ from sessionware.core.identity import Identity
 from sessionware.core.ids import Addresses, SessionKey
 from sessionware.core.ladders import Ladder, Rung, Values, compile_ladders
 from sessionware.core.ledger import Lease, Scope, Spend, When, placed
-from sessionware.core.limits import Limit
+from sessionware.core.limits import MESSAGES, Limit
 from sessionware.core.request import Facts
 from sessionware.core.session import Override
 from sessionware.core.windows import NEVER, position
@@ -97,8 +97,8 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
     """What a request takes from each limit that speaks of it.
 
     Requests cost 1 (or `costing`); other resources cost nothing yet and refuse only when exhausted. With
-    `creates` the creation limit takes part if the store really makes the session. A preflight takes nothing,
-    and MCP housekeeping only from limits that name it.
+    `creates` the creation limit takes part if the store really makes the session. A preflight takes nothing, a limit
+    on messages is met by what a socket receives, and MCP housekeeping only from limits that name it.
     """
     if facts.is_preflight:
         return NOTHING
@@ -107,7 +107,7 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
     leases: list[Lease] = []
     for found in counted(policy.ladders, caller, facts, now=now):
         ladder, rung, scope, key, allowance = found
-        if housekeeping and not ladder.hears(facts):
+        if (housekeeping and not ladder.hears(facts)) or ladder.resource == MESSAGES:
             continue
         if ladder.window is None:
             leases.append(Lease(ladder.name, key, scope, allowance, rung.binding))

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from sessionware.core.admission import Admission
-from sessionware.core.facts import Released, Renewed
+from sessionware.core.facts import Released, Renewed, Touched
 from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import LEASE_MS, Lease
 from sessionware.core.store import Clock
@@ -83,12 +83,15 @@ class LeaseKeeper:
         facts.add(Released(running.bucket, operation, running.session, running.leases))
 
     def renew(self) -> None:
-        """Tell the store that everything is still running."""
-        until = self._clock.now() + LEASE_MS
+        """Tell the store that everything is still running, which keeps its sessions from running out of idle time."""
+        now = self._clock.now()
+        until = now + LEASE_MS
         for operation, key in list(self._begun.items()):
             self.register(operation, Running(key.bucket, key))
         for operation, (running, facts) in self._running.items():
             facts.add(Renewed(running.bucket, operation, running.session, running.leases, until))
+            if running.session is not None:
+                facts.add(Touched(running.session, now))
         self._known.update(self._running)
 
     def start(self) -> None:
