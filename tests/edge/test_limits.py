@@ -167,10 +167,6 @@ def test_a_reservation_dies_with_its_request(serve):
     assert site.ask("POST", "/spend?tokens=99", sid=sid).status == 200
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="asgi/problems: what `spend` refused is told as rate_limited, without scope, resets_at, RateLimit",
-)
 def test_a_refused_spend_is_told_as_fully_as_a_refused_request(serve):
     """ASGI-08, interface.md section 5: `quota_exceeded`, whose limit, when it resets, and the RateLimit headers."""
     site = serve(limits="100 tokens/day per session")
