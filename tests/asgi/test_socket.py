@@ -29,7 +29,20 @@ async def think(socket: WebSocket) -> None:
     await socket.receive_text()
 
 
-ROUTES = [Route("/", count), WebSocketRoute("/ws", echo), WebSocketRoute("/think", think)]
+async def sign_in(socket: WebSocket) -> None:
+    """Whoever says who they are gets the session."""
+    await socket.accept()
+    async for user in socket.iter_text():
+        await socket.state.session.login(user)
+        await socket.send_text(f"hello {socket.state.session.user_id}")
+
+
+ROUTES = [
+    Route("/", count),
+    WebSocketRoute("/in", sign_in),
+    WebSocketRoute("/ws", echo),
+    WebSocketRoute("/think", think),
+]
 
 
 class Client:
@@ -205,3 +218,22 @@ def test_a_socket_is_judged_by_the_id_in_its_url_where_that_is_allowed() -> None
         assert (await there.get(sid=sid)).json()["turns"] == 2
 
     live(scenario, session_query="sid")
+
+
+def test_a_login_closes_what_others_have_open_under_the_old_id_and_not_itself() -> None:
+    """SES-11: whoever knew the id before does not stay in the session after it."""
+
+    async def scenario(there: World) -> None:
+        sid = (await there.get()).headers["x-session-id"]
+        own, other = (Client(there, path="/in", x_session_id=sid) for _ in range(2))
+        await own.next()
+        await other.next()
+        assert (await own.say("alice"))["text"] == "hello alice"
+        assert (await other.next())["code"] == 4401
+        await other.running
+        assert (await own.say("alice"))["text"] == "hello alice"
+        await own.leave()
+        assert there.engine.ends.waiting() == []
+        assert there.engine.gate.leases.running == 0
+
+    live(scenario)

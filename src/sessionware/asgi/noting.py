@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -20,6 +21,8 @@ class Holder(Protocol):
     refusal: SessionwareError | None
 
     def moved(self, session: Session) -> None: ...
+
+    def moving(self) -> AbstractContextManager[None]: ...
 
 
 def noted(method: Callable[Asked, Awaitable[Answered]]) -> Callable[Asked, Awaitable[Answered]]:

@@ -6,6 +6,7 @@ Integrations find it in the scope: `passage_of(scope)`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from sessionware.asgi.ends import Told
@@ -74,7 +75,11 @@ class Passage:
         ask, leases = self.entered.ask, self.engine.gate.leases
         leases.register(ask.operation, Running(session.key.bucket, session.key, ask.leases, ask.opens))
         if self.told is not None:
-            self.engine.ends.moved(self.told, session.key)
+            self.told.key = session.key
+
+    def moving(self) -> AbstractContextManager[None]:
+        """In the block the session may get another id."""
+        return nullcontext() if self.told is None else self.engine.ends.moving(self.told)
 
     def finish(self) -> None:
         """Give back what it held."""

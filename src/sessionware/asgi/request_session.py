@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -166,8 +166,7 @@ class RequestSession:
 
     async def keep(self) -> None:
         """Make the session, if nobody has yet. Raises LimitExceeded, TooManySessions, StoreUnavailable."""
-        new = self._unborn
-        if new is None or self.is_over:
+        if (new := self._unborn) is None or self.is_over:
             return
         changes = self._data.changes() if self._data is not None else None
         if changes is not None:
@@ -234,13 +233,13 @@ class RequestSession:
         if self._unborn is not None:
             return
         await self.save()
-        self._reborn(await rotation.rotate(self._runtime, self._record))
+        with self._holder.moving():
+            self._reborn(await rotation.rotate(self._runtime, self._record))
 
     @noted
     async def login(
-        self, user_id: str, *, org_id: str | None = None, groups: tuple[str, ...] | list[str] = (),
-        keep_data: bool = True,
-    ) -> None:  # fmt: skip
+        self, user_id: str, *, org_id: str | None = None, groups: Iterable[str] = (), keep_data: bool = True
+    ) -> None:
         """Hand the session to a user whom the app itself has proved: a new id in the user's name, the old one dies.
 
         Raises InvalidValue for what is no user, TooManySessions, PermissionDenied for a session that a token owns.
@@ -250,12 +249,11 @@ class RequestSession:
         keep_data = keep_data and self.user_id in {None, user_id}  # one user's data is never shown to the next
         if keep_data:
             await self.save()
-        moved = await rotation.login(
-            self._runtime, self._record, user_id, org_id=org_id, groups=tuple(groups), keep_data=keep_data
-        )
-        if not keep_data:
-            self._data = None
-        self._reborn(moved)
+        whose: dict[str, Any] = {"org_id": org_id, "groups": tuple(groups), "keep_data": keep_data}
+        with self._holder.moving():
+            moved = await rotation.login(self._runtime, self._record, user_id, **whose)
+            self._data = self._data if keep_data else None
+            self._reborn(moved)
 
     async def logout(self) -> None:
         """End this session; a cookie is taken back. Its user's other sessions live on."""

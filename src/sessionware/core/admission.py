@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.ids import SessionKey
-from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally, placed
+from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally, When, placed
 from sessionware.core.session import Ended, EndReason, Link, Session
 
 OWNER_CAP_MAX: Final = 1000  # an owner's index is walked on eviction; above this it would stall the store
@@ -126,6 +126,14 @@ class Admission(Struct, frozen=True, gc=False):
             )
         spends = placed(self.spends, now) if self.spends else ()
         return replace(self, now=now, operation=operation or self.operation, new=new, spends=spends)
+
+    def without_making(self) -> Admission:
+        """The same question about a session that probably lives: shorter, for nothing is made and charged for.
+
+        UNKNOWN, which wrote nothing, then means: ask the whole question.
+        """
+        always = tuple([spend for spend in self.spends if spend.when is When.ALWAYS])
+        return replace(self, new=None, spends=always)
 
 
 class Admitted(Struct, frozen=True, gc=False):

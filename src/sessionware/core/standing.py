@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from sessionware.core.admission import Admission, Admitted
-from sessionware.core.ledger import Counter, Scope, Spend, Tally, level
+from sessionware.core.ledger import Counter, Scope, Spend, Tally, level, placed
 from sessionware.core.limits import REQUESTS, Limit, span_text
 from sessionware.core.policy import Policy
 from sessionware.core.windows import NEVER, Sliding, Window, ends_at, period_ms, resets_at, wait_for_fit
@@ -146,10 +146,10 @@ def standings(ask: Admission, answer: Admitted, policy: Policy) -> tuple[Standin
 def glances(ask: Admission, answer: Admitted) -> tuple[Glance, ...]:
     """The glance of each standing that binds and has a window, without the standing: every response wants them."""
     now = answer.now
-    if now != ask.now:
-        ask = ask.at(now)
+    spends = ask.spends if now == ask.now else placed(ask.spends, now)
     found: list[Glance] = []
-    for spend, tally in zip(ask.spends, answer.tallies, strict=False):
+    for index, tally in enumerate(answer.tallies):  # none where counters were not looked at
+        spend = spends[index]
         if tally is None or not spend.binding:
             continue
         window, allowance = spend.span, tally.allowance

@@ -22,6 +22,7 @@ class Counters:
     def __init__(self, cap: int) -> None:
         self._cap = cap
         self._counters: dict[bytes, Counter] = {}
+        self.standing = self._counters.get  # the counter under a key: on every request, so without a call between
         self._stale_at: dict[bytes, int] = {}
         self._wheel = Wheel()
 
