@@ -58,6 +58,41 @@ def test_limits_hold_in_mounted_apps_and_included_routers(serve):
     assert answers[0].json["session"] == sid
 
 
+def test_a_limit_for_one_path_takes_nothing_from_another(serve):
+    """ASGI-09: in whatever order one caller asks, with the same headers each time."""
+    site = serve(
+        limits="2/minute per session for POST /who; 3/minute per session for GET /who,/mounted/**; 9/minute per session"
+    )
+    sid = site.started()
+    asked = [
+        ("POST", "/who"),
+        ("GET", "/get"),
+        ("GET", "/mounted/"),
+        ("POST", "/who"),
+        ("GET", "/who"),
+        ("POST", "/who"),
+        ("GET", "/get"),
+    ]
+    statuses = [site.ask(method, path, sid=sid).status for method, path in asked]
+    assert statuses == [200, 200, 200, 200, 200, 429, 200]
+    assert [site.ask("GET", path, sid=sid).status for path in ("/mounted/", "/get", "/get", "/get")] == [
+        429,
+        200,
+        200,
+        429,
+    ]
+
+
+def test_a_limit_that_is_set_for_one_session_holds_from_its_next_request_on(serve):
+    """Interface.md section 5: by `set_limits`, whatever is remembered of the caller."""
+    site = serve(limits="calls=50/minute per session")
+    sid, other = site.started(), site.started()
+    assert [site.ask("GET", "/who", sid=sid).status for _ in range(3)] == [200] * 3
+    site.run(site.sessionware.sessions.set_limits({"calls": 5}, session=sid))
+    assert [site.ask("GET", "/who", sid=sid).status for _ in range(2)] == [200, 429]
+    assert site.ask("GET", "/who", sid=other).status == 200
+
+
 def test_a_stream_begins_once_and_is_limited(serve):
     """ASGI-09; slowapi repeats `http.response.start` in streams."""
     site = serve(limits="3/minute per session")
