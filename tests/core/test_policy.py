@@ -315,7 +315,8 @@ def test_a_level_meets_a_request_only_where_the_request_costs_something():
 @given(st.integers(0, 40 * 86_400_000))
 def test_a_kept_plan_is_the_plan_of_a_later_request(later):
     limits = policy(
-        "9/minute per session; 9/calendar-day@Europe/Berlin per org; mb-total-user=9 mb total per user costing 2; 2 concurrent per user",
+        "9/minute per session; 9/calendar-day@Europe/Berlin per org; 2 concurrent per user;"
+        "mb-total-user=9 mb total per user costing 2",
         creation=parse_limit("60/minute per user"),
     )
     who, batch = caller(user(org_id="x", limits={"mb-total-user": 3})), Facts(method="POST", path="/", count=3)

@@ -49,17 +49,6 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def known_fault(request: pytest.FixtureRequest, kind: str) -> Callable[[str, str], None]:
-    """Expect a test to fail behind one server, because of what is known and reported."""
-
-    def expect(server: str, reason: str) -> None:
-        if kind == server:
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-    return expect
-
-
-@pytest.fixture
 def serve(park: Park, kind: str) -> Serve:
     """A site with these settings on the server of this test; its clock and store are shared by tests that ask alike."""
 

@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
 from tests.edge import wire
 from tests.edge.servers import soon
 from tests.edge.site import Site
@@ -247,7 +245,6 @@ def test_the_whole_installation_has_a_cap(serve):
     assert [site.ask("GET", "/who", sid=sid).status for sid in sids] == [200] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="asgi/problems: 503 sessions_full comes without Retry-After")
 def test_whoever_finds_the_installation_full_is_told_when_to_come_again(serve):
     """SES-16: 503 and Retry-After at the cap."""
     site = serve(max_sessions="1")

@@ -76,16 +76,12 @@ def test_whoever_was_told_that_it_was_kept_finds_it_kept(workers):
     assert told.items() <= kept.items()
 
 
-@pytest.mark.xfail(strict=True, reason="asgi/exchange: _settle saves once more after a conflict was answered with 409")
 def test_whoever_was_told_of_a_conflict_has_written_nothing(workers):
     """SES-18: else trying again, as 409 asks for, does it twice."""
     statuses, kept = written_at_once(workers, 120)
     assert kept == {f"k{number}": number for number, status in enumerate(statuses) if status == 200}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="service/data: SAVE_TRIES=3 without waiting is too little: 409 for ordinary pages"
-)
 @pytest.mark.parametrize("processes", [1, 4])
 def test_the_requests_that_one_page_sends_at_once_all_keep_what_they_write(workers, processes):
     """SES-18: a browser opens six connections; ten such pages, one after the other."""

@@ -112,9 +112,8 @@ def test_dropping_or_inventing_a_cookie_buys_nothing(serve):
     assert {site.ask("GET", "/get", ("Cookie", cookie)).status for cookie in invented} == {429}
 
 
-def test_a_lowercase_method_gets_around_no_limit(serve, known_fault):
+def test_a_lowercase_method_gets_around_no_limit(serve):
     """Appendix A: some frameworks read `post` as POST, so a limit `for POST` must too, unless the server refuses it."""
-    known_fault("h11", "asgi: uvicorn with h11 hands `post` on as it came, and `for POST` does not match it")
     site: Site = serve(limits="2/minute per client for POST /who")
     site.clock.advance(120_000)
     answers = [site.raw(wire.request("post", "/who")) for _ in range(4)]

@@ -13,7 +13,6 @@ from tests.edge.servers import AT_ONCE_S, soon
 from tests.edge.site import STRANGER, Site
 
 CLOSED_BY_US = {4401, 1008}
-WSPROTO = "asgi/reading: uvicorn's wsproto shows subprotocols in scope['subprotocols'] alone, not in the headers"
 
 
 @contextlib.contextmanager
@@ -65,9 +64,8 @@ def test_what_a_socket_writes_is_saved(plain):
     assert soon(lambda: plain.ask("GET", "/get", sid=sid).json == {"messages": ["one", "two"]})
 
 
-def test_an_id_may_come_as_a_subprotocol_which_is_not_sent_back(plain, known_fault):
+def test_an_id_may_come_as_a_subprotocol_which_is_not_sent_back(plain):
     """Interface.md section 5: we answer `sessionware`."""
-    known_fault("h11", WSPROTO)
     sid = plain.started()
     with talking(plain, protocols=["sessionware", f"session.{sid}"]) as socket:
         assert socket.subprotocol == "sessionware"
@@ -76,9 +74,8 @@ def test_an_id_may_come_as_a_subprotocol_which_is_not_sent_back(plain, known_fau
     assert refusal(plain, protocols=[f"session.{sid}", f"session.{sid}"]) == 400
 
 
-def test_a_token_may_come_as_a_subprotocol(tokens, known_fault):
+def test_a_token_may_come_as_a_subprotocol(tokens):
     """JWT-14, interface.md section 5."""
-    known_fault("h11", WSPROTO)
     with talking(tokens, protocols=["sessionware", f"bearer.{tokens.token('wanda')}"]) as socket:
         assert socket.subprotocol == "sessionware"
         assert said(socket, "x")["session"] == "default"

@@ -88,7 +88,6 @@ def test_a_ticket_counts_for_event_streams_only(ticketed):
     assert ticketed.ask("GET", f"/who?ticket={ticket}", EVENTS).json["user"] == "tess"
 
 
-@pytest.mark.xfail(strict=True, reason="asgi/reading: the first of two tickets wins")
 def test_two_tickets_are_refused(ticketed):
     """SES-05, for tickets: neither wins."""
     one, two = (ticket_for(ticketed, user=user) for user in ("tara", "tilo"))

@@ -37,9 +37,6 @@ def test_what_could_not_be_saved_is_503_and_begins_once(alone):
     assert alone.ask("POST", "/set", sid=sid, body=b'{"a":2}').json == {"a": 2}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="asgi/exchange: _settle saves once more after a failed save was answered with 503"
-)
 def test_what_was_answered_with_503_is_not_kept_all_the_same(alone):
     """Section 4: whoever is told to come again would write twice."""
     sid = alone.started()

@@ -52,7 +52,15 @@ def _is_allowed(origin: str, host: str, options: Options) -> bool:
         return True
     if options.public_url and origin == _origin_of(options.public_url):
         return True
-    return bool(host) and urlsplit(origin).netloc == host
+    return bool(host) and _host_of(origin) == host
+
+
+def _host_of(origin: str) -> str:
+    """The host of an origin; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # an open bracket
+        return ""
 
 
 def _origin_of(url: str) -> str:

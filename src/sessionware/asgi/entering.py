@@ -110,7 +110,7 @@ async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | Non
             known = (await meet(engine, scope, now)).visit
             visits.put(headers, known, generation=generation)
         visit = known
-    facts = Facts(method=scope.get("method", "GET"), path=scope["path"], client=visit.client)
+    facts = Facts(method=scope.get("method", "GET").upper(), path=scope["path"], client=visit.client)
     return Call(visit, facts, now, opens, ticket)
 
 

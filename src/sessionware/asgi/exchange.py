@@ -72,7 +72,8 @@ class Exchange:
             failure = type(error).__name__
             raise
         else:
-            if self._spent is not None or (passage.session is not None and passage.session.is_read):
+            is_read = passage.session is not None and passage.session.is_read
+            if not self._is_answered and (is_read or self._spent is not None):
                 await self._settle()
         finally:
             passage.finish()

@@ -28,7 +28,7 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
         await run_socket(engine, app, scope, receive, send)
         return
     body_id = None
-    if options.body_field and scope["method"] in METHODS:
+    if options.body_field and scope["method"].upper() in METHODS:
         body_id, receive = await id_in_body(receive, options.body_field)
     try:
         entered = await enter(engine, scope, body_id=body_id)

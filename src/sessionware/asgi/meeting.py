@@ -30,7 +30,7 @@ class Met(Struct, frozen=True):
 async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = None) -> Met:
     """Read all that is presented, and find out what it means. Raises for bad credentials."""
     seen = read(scope, engine.options.names, body_id=body_id)
-    if seen.ticket:
+    if seen.tickets:
         return _ticketed(engine, seen, now)
     presented = seen.presented
     try:
@@ -78,9 +78,9 @@ def _caller(engine: Engine, resolved: Resolved) -> Caller:
 def _ticketed(engine: Engine, seen: Read, now: int) -> Met:
     """A ticket stands for its session and whoever asked for it. Raises InvalidToken, AmbiguousCredentials."""
     presented, runtime = seen.presented, engine.runtime
-    if presented.ids or presented.authorization or presented.api_key:
+    if presented.ids or presented.authorization or presented.api_key or len(seen.tickets) > 1:
         raise AmbiguousCredentials("a ticket and another credential: send one of them")
-    ticket = read_ticket(seen.ticket, addresses=runtime.addresses, now=now)
+    ticket = read_ticket(seen.tickets[0], addresses=runtime.addresses, now=now)
     identity: Identity | None = ticket.identity(addresses=runtime.addresses, partition=runtime.terms.partition)
     if identity is None and ticket.proof is not Proof.ID:
         raise InvalidToken("Invalid or expired ticket")

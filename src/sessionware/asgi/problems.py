@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from sessionware.asgi.limit_headers import Header, Style, limit_headers
+from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.errors import InvalidToken, LimitExceeded, SessionwareError, TooManySessions
 from sessionware.service.refusals import OverLimit, OwnerFull, SessionDead
@@ -76,9 +77,12 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Pro
             "allowance": standing.allowance,
             "resets_at": _moment(standing.resets_at),
         }
-    if refusal.retry_after_ms is not None:
-        extra["retry_after_ms"] = refusal.retry_after_ms
-        headers += _retry(refusal.retry_after_ms)
+    wait_ms = refusal.retry_after_ms
+    if wait_ms is None and refusal.answer.outcome is Outcome.FULL:
+        wait_ms = FULL_RETRY_S * 1000
+    if wait_ms is not None:
+        extra["retry_after_ms"] = wait_ms
+        headers += _retry(wait_ms)
     if not refusal.should_retry:
         headers.append((b"x-should-retry", b"false"))
     headers += _challenge(refusal.code)

@@ -13,6 +13,7 @@ from sessionware.credentials.presented import Place, Presented
 Scope = Mapping[str, Any]
 
 TICKET: Final = "ticket"
+CROWD: Final = "?"  # no name of a field, and no id
 FIELDS_MAX: Final = 100  # of a URL: more are nobody's parameters
 EVENT_STREAM: Final = b"text/event-stream"
 _SUBPROTOCOL_SESSION: Final = "session."
@@ -45,7 +46,7 @@ class Read(Struct, frozen=True, gc=False):
     presented: Presented
     origin: bytes = b""
     fetch_site: bytes = b""
-    ticket: str = ""
+    tickets: tuple[str, ...] = ()
 
 
 def is_https(scope: Scope) -> bool:
@@ -85,10 +86,10 @@ def read(scope: Scope, names: Names, *, body_id: str | None = None) -> Read:
         if name in _WANTED or name in (names.session_header, names.user_header):
             found.setdefault(name, []).append(value)
     client = scope.get("client")
-    ids, ticket = _ids(scope, found, names)
+    ids, tickets = _ids(scope, found, names)
     presented = Presented(
         ids=ids if body_id is None else (*ids, (Place.BODY, body_id)),
-        authorization=_texts(found.get(b"authorization")) + _subprotocol_token(found),
+        authorization=_texts(found.get(b"authorization")) + _subprotocol_token(scope),
         api_key=_texts(found.get(b"x-api-key")),
         session_token=_texts(found.get(b"x-session-token")),
         user=_texts(found.get(names.user_header), "utf-8"),
@@ -96,17 +97,18 @@ def read(scope: Scope, names: Names, *, body_id: str | None = None) -> Read:
         peer=client[0] if client else None,
         host=_first(found, b"host").decode("latin-1"),
     )
-    return Read(presented, _first(found, b"origin"), _first(found, b"sec-fetch-site"), ticket)
+    origin = b", ".join(found.get(b"origin", ()))  # two are nobody's
+    return Read(presented, origin, _first(found, b"sec-fetch-site"), tickets)
 
 
 _PROVING: Final = frozenset({b"authorization", b"x-api-key", b"x-session-token", b"x-forwarded-for", b"mcp-session-id"})
-_WANTED: Final = _PROVING | {b"host", b"cookie", b"origin", b"sec-fetch-site", b"accept", b"sec-websocket-protocol"}
+_WANTED: Final = _PROVING | {b"host", b"cookie", b"origin", b"sec-fetch-site", b"accept"}
 
 
 def _ids(
     scope: Scope, found: Mapping[bytes, Sequence[bytes]], names: Names
-) -> tuple[tuple[tuple[Place, str], ...], str]:
-    """Every id that is presented, in order, and the ticket, if the URL holds one."""
+) -> tuple[tuple[tuple[Place, str], ...], tuple[str, ...]]:
+    """Every id that is presented, in order, and every ticket that the URL holds."""
     ids: list[tuple[Place, str]] = []
     if names.session_header:
         ids += [(Place.HEADER, text) for text in _texts(found.get(names.session_header))]
@@ -114,27 +116,27 @@ def _ids(
     if is_socket:
         ids += [
             (Place.WEBSOCKET, each.removeprefix(_SUBPROTOCOL_SESSION))
-            for each in _subprotocols(found)
+            for each in _subprotocols(scope)
             if each.startswith(_SUBPROTOCOL_SESSION)
         ]
     cookie = names.cookie(scope)
     if cookie and b"cookie" in found:
         ids += [(Place.COOKIE, value) for value in _cookies(found[b"cookie"], cookie)]
-    ticket = ""
+    tickets: list[str] = []
     if may_name_in_url(scope, names) and (is_socket or _wants_events(scope, found)):
         query = _query(scope)
-        ids += [(Place.QUERY, value) for name, value in query if names.session_query and name == names.session_query]
-        ticket = next((value for name, value in query if name == TICKET), "")
+        ids += [(Place.QUERY, value) for name, value in query if name in {names.session_query or CROWD, CROWD}]
+        tickets = [value for name, value in query if name == TICKET]
     ids += [(Place.MCP, text) for text in _texts(found.get(b"mcp-session-id"))]
-    return tuple(ids), ticket
+    return tuple(ids), tuple(tickets)
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:
-    """The fields of the URL; none when there are more than anybody needs."""
+    """The fields of the URL; more than anybody needs are read as one id that cannot be."""
     try:
         return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
-        return []
+        return [(CROWD, CROWD)]
 
 
 def _wants_events(scope: Scope, found: Mapping[bytes, Sequence[bytes]]) -> bool:
@@ -148,15 +150,15 @@ def _cookies(values: Sequence[bytes], name: str) -> list[str]:
     return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
-def _subprotocols(found: Mapping[bytes, Sequence[bytes]]) -> list[str]:
-    offered = b",".join(found.get(b"sec-websocket-protocol", ())).decode("latin-1")
-    return [each.strip() for each in offered.split(",") if each.strip()]
+def _subprotocols(scope: Scope) -> Sequence[str]:
+    """What a socket offers, as the server has read it: not every one leaves the header in place."""
+    return scope.get("subprotocols") or () if scope["type"] == "websocket" else ()
 
 
-def _subprotocol_token(found: Mapping[bytes, Sequence[bytes]]) -> tuple[str, ...]:
+def _subprotocol_token(scope: Scope) -> tuple[str, ...]:
     return tuple(
         "Bearer " + each.removeprefix(_SUBPROTOCOL_BEARER)
-        for each in _subprotocols(found)
+        for each in _subprotocols(scope)
         if each.startswith(_SUBPROTOCOL_BEARER)
     )
 
@@ -164,7 +166,8 @@ def _subprotocol_token(found: Mapping[bytes, Sequence[bytes]]) -> tuple[str, ...
 def _texts(values: Sequence[bytes] | None, encoding: str = "latin-1") -> tuple[str, ...]:
     if not values:
         return ()
-    return tuple([value.decode(encoding, "replace") for value in values])
+    # RFC 9110 5.5: blanks around a value are not part of it; not every server takes them off.
+    return tuple([value.strip(b" \t").decode(encoding, "replace") for value in values])
 
 
 def _first(found: Mapping[bytes, Sequence[bytes]], name: bytes) -> bytes:

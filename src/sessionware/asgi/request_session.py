@@ -30,7 +30,7 @@ from sessionware.service.rotation import Rotated
 from sessionware.service.runtime import Runtime
 from sessionware.service.starting import bear, idle_of
 from sessionware.service.times import moment
-from sessionware.service.updating import Updates
+from sessionware.service.updating import Updates, alone
 
 
 class RequestSession:
@@ -147,7 +147,10 @@ class RequestSession:
             if data.changes() is not None:
                 await self.keep()
             return
-        saved = await save(runtime.store, self._record, data, now=runtime.now(), at_most=runtime.terms.max_data)
+        if data.changes() is None:
+            return
+        async with alone(runtime, self._record.key):
+            saved = await save(runtime.store, self._record, data, now=runtime.now(), at_most=runtime.terms.max_data)
         self._record = saved.session
         if saved.overwritten:
             runtime.telemetry.conflict()

@@ -179,7 +179,9 @@ def check_name(text: str) -> str:
         )
     if _MINTED_HEAD.match(text):
         raise InvalidSessionId("a session name must not look like an id that the server made")
-    if text.startswith(HANDLE_PREFIX) or text in RESERVED_NAMES:
+    if text.startswith(HANDLE_PREFIX):
+        raise InvalidSessionId("a session name must not begin as a handle does (s-): choose another")
+    if text in RESERVED_NAMES:
         raise InvalidSessionId(f"session name '{text}' is reserved: choose another, for example 'my-{text}'")
     return text
 

@@ -147,7 +147,8 @@ def _matcher(limit: Limit) -> Matcher | None:
     if not (limit.what or limit.excepted_paths or limit.excepted_tools):
         return None
     return Matcher(
-        methods=frozenset(limit.what.methods),
+        methods=frozenset(limit.what.methods)
+        | ({"HEAD"} if "GET" in limit.what.methods else set()),  # it runs GET's handler
         paths=tuple(map(path_regex, limit.what.paths)),
         tools=tuple(map(name_regex, limit.what.tools)),
         mcp=tuple(map(name_regex, limit.what.mcp)),

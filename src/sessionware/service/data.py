@@ -19,7 +19,9 @@ from sessionware.core.store import Store
 from sessionware.errors import Conflict, SessionNotFound
 
 RESERVED_KEY: Final = "$sessionware"  # what we keep beside the app's own: it neither sees nor changes it
-SAVE_TRIES: Final = 3
+# Writers of one worker wait for each other, so only workers race: eight that all write the same session lose so
+# often in a row once in a million saves.
+SAVE_TRIES: Final = 100
 
 Edit = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 

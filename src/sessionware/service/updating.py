@@ -19,6 +19,14 @@ from sessionware.service.runtime import Runtime
 UPDATE_TRIES: Final = 100
 
 
+def alone(runtime: Runtime, key: SessionKey) -> asyncio.Lock:
+    """The lock that lets the writers of one session in this worker wait for each other."""
+    lock = runtime.locks.get(key)
+    if lock is None:
+        lock = runtime.locks[key] = asyncio.Lock()
+    return lock
+
+
 class Updates:
     """Atomic changes of one session after the other."""
 
@@ -42,11 +50,7 @@ class Updates:
         self, key: SessionKey, change: Callable[[Session], Session], *, revision: int | None = None
     ) -> Session:
         """Write what `change` makes of the stored session; with a `revision`, only of that one (else Conflict)."""
-        locks = self._runtime.locks
-        lock = locks.get(key)
-        if lock is None:
-            lock = locks[key] = asyncio.Lock()
-        async with lock:
+        async with alone(self._runtime, key):
             return await self._apply(key, change, revision)
 
     async def _apply(self, key: SessionKey, change: Callable[[Session], Session], revision: int | None) -> Session:
