@@ -118,9 +118,9 @@ class Exchange:
                 if passage.session is not None:
                     await passage.session.save()
             except SAID_TO_CLIENT as error:
-                return failed(error)
+                return self._said(error)
         elif self._status == FAILED and passage.refusal is not None:
-            return failed(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
+            return self._said(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
         passage.has_begun = True
         return None
 
@@ -131,7 +131,11 @@ class Exchange:
         if self._status or error.status_hint == FAILED:
             raise error
         self._status = error.status_hint
-        await respond(self._send, failed(error))
+        await respond(self._send, self._said(error))
+
+    def _said(self, error: SessionwareError) -> Problem:
+        met = (*self._entered.decision.standings, *self._passage.standings)
+        return failed(error, style=self._engine.options.ratelimit_headers, met=met)
 
     # -------------------------------------------------------------- streams
 

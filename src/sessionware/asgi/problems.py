@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.decision import Refused
+from sessionware.core.standing import Standing
 from sessionware.errors import (
     InvalidToken,
     LimitExceeded,
@@ -18,6 +20,7 @@ from sessionware.errors import (
     StoreUnavailable,
     TooManySessions,
 )
+from sessionware.service.refusals import OverLimit
 
 PROBLEM_JSON: Final = b"application/problem+json"
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
@@ -58,10 +61,15 @@ def problem(
     )
 
 
-def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Problem:
-    """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST)."""
+def refused(refusal: Refused, *, style: Style, status: int | None = None, met: Iterable[Standing] = ()) -> Problem:
+    """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST).
+
+    `met` are the limits that it had passed before.
+    """
     extra: dict[str, Any] = {}
-    headers = limit_headers(refusal.standings, style=style)
+    asked = {standing.name for standing in refusal.standings}
+    before = [standing for standing in met if standing.name not in asked]
+    headers = limit_headers((*before, *refusal.standings), style=style)
     if refusal.reason is not None:
         extra["reason"] = refusal.reason.value
     elif refusal.code == "session_invalid":
@@ -84,8 +92,13 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Pro
     return problem(status or refusal.status_hint, refusal.message, refusal.code, extra=extra, headers=headers)
 
 
-def failed(error: SessionwareError) -> Problem:
-    """What an error of ours says to the client; nothing of what it says to the log that could be a secret."""
+def failed(error: SessionwareError, *, style: Style = "off", met: Iterable[Standing] = ()) -> Problem:
+    """What an error of ours says to the client; nothing of what it says to the log that could be a secret.
+
+    `met` are the limits that the request had passed before one refused it.
+    """
+    if isinstance(error, OverLimit):
+        return refused(error.refused, style=style, met=met)
     extra: dict[str, Any] = {}
     headers = _challenge(error.code)
     if isinstance(error, StoreUnavailable):
