@@ -25,7 +25,8 @@ class Passage:
     """One request or socket that was let in.
 
     `refusal` is what refused it last while it ran, for an app that does not catch it. `has_begun`: the first byte of
-    the answer has left. `standings` are the limits that it met beside those of its admission.
+    the answer has left. `standings` are the limits that it met beside those of its admission, `taken` those of its
+    route, each once however often it is asked for.
     """
 
     def __init__(self, engine: Engine, entered: Entered) -> None:
@@ -35,6 +36,7 @@ class Passage:
         self.has_begun = False
         self.told: Told | None = None
         self.standings: list[Standing] = []
+        self.taken: tuple[object, ...] = ()
         self._operations: list[bytes] = []
         self.session = self._session()
 
@@ -49,10 +51,8 @@ class Passage:
 
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
-        state = scope.get("state")
-        if state is None:
-            state = scope["state"] = {}
-        session = state["session"] = self.session
+        session = self.session
+        _show(scope, session)
         scope[SCOPE_KEY] = self
         if self.engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
@@ -82,12 +82,27 @@ class Passage:
             self.told = None
 
 
-def passage_of(scope: Mapping[str, Any]) -> Passage:
-    """The passage of this request. Raises RuntimeError where SessionMiddleware is not in front of the app."""
-    found = scope.get(SCOPE_KEY)
-    if isinstance(found, Passage):
+def pass_unseen(scope: Scope) -> None:
+    """Let a request through without a session and without limits: its path is exempt."""
+    _show(scope, None)
+    scope[SCOPE_KEY] = None
+
+
+def passage_of(scope: Mapping[str, Any]) -> Passage | None:
+    """The passage of this request; None on an exempt path.
+
+    Raises RuntimeError where SessionMiddleware is not in front of the app.
+    """
+    found = scope.get(SCOPE_KEY, scope)
+    if found is None or isinstance(found, Passage):
         return found
     raise RuntimeError(
-        "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware)), "
-        "and do not ask on a path that EXEMPT_PATHS leaves out"
+        "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware))"
     )
+
+
+def _show(scope: Scope, session: RequestSession | None) -> None:
+    state = scope.get("state")
+    if state is None:
+        state = scope["state"] = {}
+    state["session"] = session
