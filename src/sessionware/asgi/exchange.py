@@ -104,9 +104,7 @@ class Exchange:
             self._spent = read_spend(headers)
             headers = [pair for pair in headers if pair[0].lower() != SPEND_HEADER]
         entered, options = self._entered, self._engine.options
-        headers += limit_headers(
-            (*entered.decision.standings, *self._passage.standings), style=options.ratelimit_headers
-        )
+        headers += limit_headers(self._passage.met, style=options.ratelimit_headers)
         headers += handing_headers(options, self._scope, entered.visit, self._passage.session)
         return {**message, "headers": headers}
 
@@ -134,8 +132,7 @@ class Exchange:
         await respond(self._send, self._said(error))
 
     def _said(self, error: SessionwareError) -> Problem:
-        met = (*self._entered.decision.standings, *self._passage.standings)
-        return failed(error, style=self._engine.options.ratelimit_headers, met=met)
+        return failed(error, style=self._engine.options.ratelimit_headers, met=self._passage.met)
 
     # -------------------------------------------------------------- streams
 

@@ -49,6 +49,15 @@ class Passage:
             return RequestSession(self.engine, self, entered, making.new.session, unborn=making.new)
         return None
 
+    @property
+    def met(self) -> tuple[Standing, ...]:
+        """How the limits stand that it has met; of those that it met twice, as they stood last."""
+        first, later = self.entered.decision.standings, self.standings
+        if not later:
+            return first
+        again = {standing.name for standing in later}
+        return (*[standing for standing in first if standing.name not in again], *later)
+
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
         session = self.session
