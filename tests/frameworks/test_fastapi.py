@@ -106,7 +106,7 @@ def test_without_a_session_the_current_one_is_401_and_the_optional_one_none() ->
 
 
 def test_an_exempt_path_has_no_session_and_takes_from_no_limit() -> None:
-    app = FastAPI(dependencies=[Limited("1/minute per client")])
+    app = FastAPI(dependencies=[Limited("1/day per client")])
 
     @app.get("/health")
     async def health(session: OptionalSession) -> bool:
@@ -139,12 +139,12 @@ def test_a_limit_counts_by_the_template_and_never_by_the_path() -> None:
     async def scenario(client: httpx2.AsyncClient) -> None:
         assert await statuses(client, "/items/1", "/items/2", "/items/3") == [200, 200, 429]
 
-    live(scenario, app_with("2/minute per client", at="/items/{item_id}"))
+    live(scenario, app_with("2/day per client", at="/items/{item_id}"))
 
 
 def test_limits_keep_working_under_include_router_and_each_inclusion_counts_for_itself() -> None:
     """The peers' fault: FastAPI's route in the scope does not know its prefix."""
-    inner = APIRouter(prefix="/inner", dependencies=[Limited("2/minute per client")])
+    inner = APIRouter(prefix="/inner", dependencies=[Limited("2/day per client")])
     inner.get("/x")(ok)
     inner.post("/x")(ok)
     outer = APIRouter(prefix="/outer")
@@ -152,7 +152,7 @@ def test_limits_keep_working_under_include_router_and_each_inclusion_counts_for_
     app = FastAPI()
     app.include_router(outer)
     app.include_router(inner, prefix="/v2")
-    app.include_router(inner, prefix="/v3", dependencies=[Limited("1/minute per client")])
+    app.include_router(inner, prefix="/v3", dependencies=[Limited("1/day per client")])
 
     async def scenario(client: httpx2.AsyncClient) -> None:
         assert await statuses(client, *["/outer/inner/x"] * 3) == [200, 200, 429]
@@ -160,14 +160,14 @@ def test_limits_keep_working_under_include_router_and_each_inclusion_counts_for_
         assert await statuses(client, *["POST /v2/inner/x"] * 3) == [200, 200, 429]
         assert await statuses(client, *["/v3/inner/x"] * 2) == [200, 429]
         refused = (await client.get("/v2/inner/x")).json()
-        assert refused["limit"] == "requests-minute-client-get-v2-inner-x"
+        assert refused["limit"] == "requests-day-client-get-v2-inner-x"
 
     live(scenario, app)
 
 
 def test_a_limit_of_the_app_and_the_same_one_of_the_route_are_taken_once() -> None:
-    app = FastAPI(dependencies=[Limited("2/minute per client")])
-    app.get("/x", dependencies=[Limited("2/minute per client")])(ok)
+    app = FastAPI(dependencies=[Limited("2/day per client")])
+    app.get("/x", dependencies=[Limited("2/day per client")])(ok)
     app.get("/y")(ok)
 
     async def scenario(client: httpx2.AsyncClient) -> None:
@@ -178,8 +178,8 @@ def test_a_limit_of_the_app_and_the_same_one_of_the_route_are_taken_once() -> No
 
 def test_a_named_limit_counts_its_routes_together_each_at_its_cost() -> None:
     app = FastAPI()
-    app.get("/cheap", dependencies=[Limited("chat=10/minute per client")])(ok)
-    app.get("/dear", dependencies=[Limited("chat=10/minute per client", cost=8)])(ok)
+    app.get("/cheap", dependencies=[Limited("chat=10/day per client")])(ok)
+    app.get("/dear", dependencies=[Limited("chat=10/day per client", cost=8)])(ok)
 
     async def scenario(client: httpx2.AsyncClient) -> None:
         assert await statuses(client, "/dear", "/cheap", "/cheap", "/cheap", "/dear") == [200, 200, 200, 429, 429]
@@ -190,20 +190,20 @@ def test_a_named_limit_counts_its_routes_together_each_at_its_cost() -> None:
 @pytest.mark.parametrize("prefix", ["/static", "/tenants/{tenant}"])
 def test_a_mounted_app_counts_by_the_template_of_its_mount(prefix):
     outer = FastAPI()
-    outer.mount(prefix, app_with("2/minute per client"))
-    outer.mount("/other", app_with("2/minute per client"))
+    outer.mount(prefix, app_with("2/day per client"))
+    outer.mount("/other", app_with("2/day per client"))
 
     async def scenario(client: httpx2.AsyncClient) -> None:
         paths = [f"{prefix.replace('{tenant}', tenant)}/x" for tenant in ("a", "b", "c")]
         assert await statuses(client, *paths, "/other/x") == [200, 200, 429, 200]
         limit = (await client.get(paths[0])).json()["limit"]
-        assert limit == f"requests-minute-client-get-{prefix[1:].replace('/{', '-').replace('}', '')}-x"
+        assert limit == f"requests-day-client-get-{prefix[1:].replace('/{', '-').replace('}', '')}-x"
 
     live(scenario, outer)
 
 
 def test_a_mount_within_a_mount_is_written_out() -> None:
-    app = Starlette(routes=[Mount("/a/{one}", routes=[Mount("/b/{two}", app=app_with("1/minute per client"))])])
+    app = Starlette(routes=[Mount("/a/{one}", routes=[Mount("/b/{two}", app=app_with("1/day per client"))])])
 
     async def scenario() -> None:
         async with Sessionware.from_env(limits="off") as sessionware:
@@ -211,14 +211,14 @@ def test_a_mount_within_a_mount_is_written_out() -> None:
             async with httpx2.AsyncClient(transport=transport, base_url="http://app.test") as client:
                 assert await statuses(client, "/a/1/b/2/x", "/a/3/b/4/x") == [200, 429]
                 refused = (await client.get("/a/1/b/2/x")).json()
-                assert refused["limit"] == "requests-minute-client-get-a-one-b-two-x"
+                assert refused["limit"] == "requests-day-client-get-a-one-b-two-x"
 
     asyncio.run(scenario())
 
 
 def test_a_bad_limit_fails_where_it_is_written() -> None:
     with pytest.raises(ConfigError, match="the route itself is what this limit speaks of"):
-        Limited("10/minute per user for /items")
+        Limited("10/day per user for /items")
 
 
 # ------------------------------------------------------------------ errors
@@ -378,7 +378,7 @@ def server() -> Iterator[Served]:
     app = FastAPI()
     app.add_middleware(SessionMiddleware, limits="off")
 
-    @app.websocket("/ws", dependencies=[Limited("2/minute per client")])
+    @app.websocket("/ws", dependencies=[Limited("2/day per client")])
     async def chat(socket: WebSocket, session: CurrentSession) -> None:
         await socket.accept()
         async for text in socket.iter_text():
@@ -387,7 +387,7 @@ def server() -> Iterator[Served]:
 
     router = APIRouter(prefix="/room/{room}")
 
-    @router.websocket("/ws", dependencies=[Limited("1/minute per client")])
+    @router.websocket("/ws", dependencies=[Limited("1/day per client")])
     async def room(socket: WebSocket, session: CurrentSession) -> None:
         await socket.accept()
         await socket.close()
@@ -411,7 +411,7 @@ def test_a_socket_has_its_session_and_is_refused_at_the_handshake_over_its_route
     with pytest.raises(InvalidStatus) as caught, connect(f"{server.socket_url}/ws"):
         pass
     assert caught.value.response.status_code == 429
-    assert json.loads(caught.value.response.body)["limit"] == "requests-minute-client-websocket-ws"
+    assert json.loads(caught.value.response.body)["limit"] == "requests-day-client-websocket-ws"
     assert httpx2.get(f"{server.url}/heard", headers={"X-Session-ID": sid}).json() == ["one", "two"]
 
 
@@ -420,4 +420,4 @@ def test_a_socket_of_an_included_router_counts_by_its_template(server):
         pass
     with pytest.raises(InvalidStatus) as caught, connect(f"{server.socket_url}/room/2/ws"):
         pass
-    assert json.loads(caught.value.response.body)["limit"] == "requests-minute-client-websocket-room-room-ws"
+    assert json.loads(caught.value.response.body)["limit"] == "requests-day-client-websocket-room-room-ws"

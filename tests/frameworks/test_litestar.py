@@ -192,7 +192,7 @@ def test_settings_beside_a_ready_sessionware_are_a_mistake() -> None:
 def test_a_guard_counts_by_the_template_under_every_router() -> None:
     """B40."""
 
-    @get("/items/{item_id:int}", guards=[limited("2/minute per client")])
+    @get("/items/{item_id:int}", guards=[limited("2/day per client")])
     async def item(item_id: FromPath[int]) -> int:
         return item_id
 
@@ -200,7 +200,7 @@ def test_a_guard_counts_by_the_template_under_every_router() -> None:
         assert await statuses(client, "/items/1", "/items/2", "/items/3") == [200, 200, 429]
         assert await statuses(client, *[f"/v2/items/{number}" for number in range(3)]) == [200, 200, 429]
         refused = await client.get("/v2/items/9")
-        assert refused.json()["limit"] == "requests-minute-client-get-v2-items-item_id"
+        assert refused.json()["limit"] == "requests-day-client-get-v2-items-item_id"
         assert refused.headers["content-type"] == "application/problem+json"
         assert int(refused.headers["retry-after"]) >= 1
         assert ";r=0;" in refused.headers["ratelimit"]
@@ -211,13 +211,13 @@ def test_a_guard_counts_by_the_template_under_every_router() -> None:
 def test_guards_of_all_layers_count_each_once_and_names_are_shared() -> None:
     class Chat(Controller):
         path = "/chat"
-        guards = (limited("2/minute per client"), limited("all=5/minute per client"))
+        guards = (limited("2/day per client"), limited("all=5/day per client"))
 
-        @get("/", guards=[limited("2/minute per client")])
+        @get("/", guards=[limited("2/day per client")])
         async def read(self) -> str:
             return "ok"
 
-        @post("/", guards=[limited("all=5/minute per client", cost=2)])
+        @post("/", guards=[limited("all=5/day per client", cost=2)])
         async def write(self) -> str:
             return "ok"
 
@@ -234,11 +234,11 @@ def test_mounted_apps_count_apart() -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def mounted(path: str) -> Any:
-        return asgi(path, is_mount=True, copy_scope=True, guards=[limited("1/minute per client")])(answer)
+        return asgi(path, is_mount=True, copy_scope=True, guards=[limited("1/day per client")])(answer)
 
     async def scenario(client: httpx2.AsyncClient) -> None:
         assert await statuses(client, "/one/a", "/one/b", "/in/two/a", "/in/two/b") == [200, 429, 200, 429]
-        assert (await client.get("/in/two/c")).json()["limit"] == "requests-minute-client-get-in-two"
+        assert (await client.get("/in/two/c")).json()["limit"] == "requests-day-client-get-in-two"
 
     live(scenario, app_with(mounted("/one"), Router("/in", route_handlers=[mounted("/two")])))
 
@@ -376,7 +376,7 @@ async def events(session: CurrentSession) -> ServerSentEvent:
     return ServerSentEvent(parts())
 
 
-@websocket("/room/{room:str}", guards=[limited("2/minute per client")])
+@websocket("/room/{room:str}", guards=[limited("2/day per client")])
 async def room(socket: WebSocket[Any, Any, Any], session: CurrentSession, room: FromPath[str]) -> None:
     await socket.accept()
     session.data["room"] = room
@@ -412,4 +412,4 @@ def test_a_socket_has_its_session_and_is_refused_at_the_handshake_over_its_route
     with pytest.raises(InvalidStatus) as caught, connect(f"{server.socket_url}/room/c"):
         pass
     assert caught.value.response.status_code == 429
-    assert json.loads(caught.value.response.body)["limit"] == "requests-minute-client-websocket-room-room"
+    assert json.loads(caught.value.response.body)["limit"] == "requests-day-client-websocket-room-room"

@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 from sessionware import SessionMiddleware
 from tests.serving import Served
 
-LIMITS = ["3/minute per session", "10 tokens/day per session"]
+LIMITS = ["3/day per session", "10 tokens/day per session"]
 
 
 # ------------------------------------------------------------------ Quart
@@ -259,7 +259,7 @@ def test_a_mounted_app_with_the_middleware_leaves_its_siblings_alone() -> None:
     async def outside(request: Request) -> JSONResponse:
         return JSONResponse({"session": hasattr(request.state, "session")})
 
-    inner = SessionMiddleware(Starlette(routes=[Route("/turn", turn)]), limits="2/minute per session for /in/turn")
+    inner = SessionMiddleware(Starlette(routes=[Route("/turn", turn)]), limits="2/day per session for /in/turn")
     app = Starlette(routes=[Mount("/in", app=inner), Route("/out", outside)])
     with Served(app) as server:
         first = httpx2.get(f"{server.url}/in/turn")
