@@ -6,4 +6,4 @@ import uvicorn
 
 from examples.litestar_app.app import app
 
-uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")), ws="websockets-sansio")
+uvicorn.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))

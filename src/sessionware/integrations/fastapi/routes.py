@@ -18,8 +18,8 @@ def template_of(scope: Scope) -> str:
 def _own(scope: Scope, route: Any) -> str:
     """The template within its app.
 
-    A router that is included is not copied any more (FastAPI 0.140 and later): then the route in the scope is
-    written without the prefix, and two inclusions are one route. The context of the inclusion has both.
+    Newer FastAPI copies no routes when a router is included: then the route in the scope is written without the
+    prefix, and two inclusions are one route. The context of the inclusion, where there is one, knows better.
     """
     context = scope.get("fastapi", {}).get("effective_route_context")
     if context is not None and getattr(context, "original_route", None) is route:
