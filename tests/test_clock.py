@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessionware.clock import CALIBRATE_EVERY_MS, SETTLE_MS, HostClock, StoreClock
+from sessionware.clock import CALIBRATE_EVERY_MS, LOOK_EVERY_MS, SETTLE_MS, HostClock, StoreClock
 from sessionware.testing import ManualClock
 
 
@@ -97,6 +97,17 @@ def test_the_host_clock_follows_the_wall_and_notices_when_it_jumps(host):
     assert clock.is_settling()
     assert clock.jumps == 1
     assert clock.now() == host.wall
+
+
+def test_a_wall_clock_that_is_set_is_noticed_within_a_tenth_of_a_second(host):
+    clock = HostClock(monotonic=lambda: host.monotonic, wall=lambda: host.wall)
+    before = clock.now()
+    host.wall += 3_600_000
+    host.pass_ms(LOOK_EVERY_MS - 1)
+    assert clock.now() == before + LOOK_EVERY_MS - 1
+    host.pass_ms(1)
+    assert clock.now() == host.wall == before + LOOK_EVERY_MS + 3_600_000
+    assert clock.jumps == 1
 
 
 def test_the_real_host_clock_runs():

@@ -6,11 +6,12 @@ that jumps under a running worker neither forgives spends nor ends sessions.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
+from time import monotonic_ns, time_ns
 from typing import Final
 
 CALIBRATE_EVERY_MS: Final = 10_000
+LOOK_EVERY_MS: Final = 100  # how soon the clock of a host notices that the wall clock was set: every request asks it
 DRIFT_MS: Final = 1_000  # wall minus monotonic moved by more than this: calibrate at once
 JUMP_MS: Final = 60_000  # a step this large between two calibrations is a jump, not a correction
 SETTLE_MS: Final = 60_000  # mass expiry waits this long after a jump: one default reap interval
@@ -18,11 +19,11 @@ SAMPLES: Final = 5  # round trips per full calibration; the quickest one is beli
 
 
 def monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+    return monotonic_ns() // 1_000_000
 
 
 def wall_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return time_ns() // 1_000_000
 
 
 class StoreClock:
@@ -69,12 +70,13 @@ class StoreClock:
 
 
 class HostClock:
-    """The clock of stores that live on this host: the wall clock is the store's time."""
+    """The clock of stores that live on this host: the wall clock is the store's time, looked at now and then."""
 
     def __init__(self, *, monotonic: Callable[[], int] = monotonic_ms, wall: Callable[[], int] = wall_ms) -> None:
         self._wall = wall
         self._monotonic = monotonic
         self._store = StoreClock(monotonic=monotonic, wall=wall)
+        self._offset = self._look_at = 0
         self._calibrate()
 
     @property
@@ -82,14 +84,22 @@ class HostClock:
         return self._store.jumps
 
     def now(self) -> int:
-        if self._store.wants_calibration():
-            self._calibrate()
-        return self._store.now()
+        at = self._monotonic()
+        if at >= self._look_at:
+            self._look()
+        return at + self._offset
 
     def is_settling(self) -> bool:
-        self.now()
+        self._look()
         return self._store.is_settling()
 
+    def _look(self) -> None:
+        """Believe the wall clock again if it is time for it, or if it has jumped."""
+        if self._store.wants_calibration():
+            self._calibrate()
+        self._look_at = self._monotonic() + LOOK_EVERY_MS
+
     def _calibrate(self) -> None:
-        at = self._monotonic()
-        self._store.calibrate([(at, self._wall(), at)])
+        at, wall = self._monotonic(), self._wall()
+        self._store.calibrate([(at, wall, at)])
+        self._offset = wall - at

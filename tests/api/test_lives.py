@@ -256,7 +256,7 @@ async def test_making_too_many_sessions_is_a_429_that_says_when(w):
     assert "ratelimit" in answer.headers
 
 
-@in_world(per_user=1, evicts=False, max_sessions=2)
+@in_world(max_sessions_per_user=1, on_user_full="refuse", max_sessions=2)
 async def test_d9_full_is_429_with_refs_for_a_user_and_503_for_all(w):
     """D9."""
     made = await w.start("alice")

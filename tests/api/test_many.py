@@ -47,7 +47,7 @@ async def test_a32_all_sessions_are_for_administrators(w):
     await w.ask("GET", "/sessions?user=bob", status=401)
 
 
-@in_world(per_user=0, create_limit="")
+@in_world(max_sessions_per_user=0, create_limit="")
 async def test_c5_pages_are_complete_and_bounded(w):
     """C5, ADM-05."""
     for _ in range(25):

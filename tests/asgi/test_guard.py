@@ -57,27 +57,43 @@ def in_a_thread(request: Request) -> JSONResponse:
     return JSONResponse(dict(session.data))
 
 
+async def keep(request: Request) -> JSONResponse:
+    await request.state.session.spend(storage_mb=int(request.query_params["mb"]))
+    return JSONResponse({})
+
+
+async def drop(request: Request) -> JSONResponse:
+    return JSONResponse({"told": await request.state.session.release(storage_mb=int(request.query_params["mb"]))})
+
+
 ROUTES = [
     Route("/", count, methods=["GET", "POST"]), Route("/health", count), Route("/broken", broken), Route("/peek", peek),
-    Route("/stream", stream), Route("/burn", burn), Route("/thread", in_a_thread),
+    Route("/stream", stream), Route("/burn", burn), Route("/thread", in_a_thread), Route("/keep", keep),
+    Route("/drop", drop),
 ]  # fmt: skip
 
 
-def scenario(**how: Any) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
-    """Turn `async def test(there)` into a plain test in a world of its own."""
+def scenario_of(routes: Any) -> Callable[..., Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]]:
+    """`@scenario(...)` for these routes: turns `async def test(there)` into a plain test in a world of its own."""
 
-    def decorate(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-        def run() -> None:
-            async def live() -> None:
-                async with world(ROUTES, **how) as there:
-                    await test(there)
+    def scenario(**how: Any) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
+        def decorate(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
+            def run() -> None:
+                async def live() -> None:
+                    async with world(routes, **how) as there:
+                        await test(there)
 
-            asyncio.run(live())
+                asyncio.run(live())
 
-        run.__name__, run.__doc__ = test.__name__, test.__doc__
-        return run
+            run.__name__, run.__doc__ = test.__name__, test.__doc__
+            return run
 
-    return decorate
+        return decorate
+
+    return scenario
+
+
+scenario = scenario_of(ROUTES)
 
 
 @scenario()
@@ -319,3 +335,30 @@ class Away:
     async def admit(self, ask: Any) -> Any:
         self.asked += 1
         raise StoreUnavailable("the store is away")
+
+
+@scenario(limits="1 concurrent per global", required_groups="pro", anonymous="minted")
+async def test_who_is_turned_away_after_the_admission_takes_no_slot_with_them(there):
+    """A session that its id alone proves is judged by its record: its lease is given back."""
+    started = await there.sessionware.sessions.start(by=there.sessionware.sessions.user("alice", iss="login:"))
+    for _ in range(3):
+        answer = await there.get(sid=started.id)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+        assert there.engine.gate.leases.running == 0
+        while there.engine.gate.facts.waiting:
+            await asyncio.sleep(0)
+
+
+@scenario(limits="5 storage_mb total per user; 9 storage_mb/day per user")
+async def test_a_full_level_refuses_what_would_add_to_it_and_lets_the_rest_in(there):
+    """A user who has used up their storage may still look, and delete; what is deleted is room again."""
+    assert (await there.get("/keep?mb=5", user="alice")).status_code == 200
+    over = await there.get("/keep?mb=1", user="alice")
+    assert (over.status_code, over.json()["error"]) == (429, "Quota exceeded for storage_mb: 6/5")
+    assert (await there.get(user="alice")).status_code == 200
+    assert (await there.get("/drop?mb=2", user="alice")).json() == {"told": True}
+    assert (await there.get("/keep?mb=2", user="alice")).status_code == 200
+    used = await there.sessionware.sessions.usage("default", by=there.sessionware.sessions.user("alice"))
+    assert [(each["name"], each["used"]) for each in used["limits"]] == [
+        ("storage_mb-total-user", 5), ("storage_mb-day-user", 7)
+    ]  # fmt: skip

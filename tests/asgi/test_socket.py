@@ -22,21 +22,50 @@ async def echo(socket: WebSocket) -> None:
         await socket.send_text(f"{session.user_id}:{text}")
 
 
-ROUTES = [Route("/", count), WebSocketRoute("/ws", echo)]
+async def think(socket: WebSocket) -> None:
+    """Writes to the session once it is told to, and then says nothing more."""
+    await socket.accept()
+    await socket.receive_text()
+    socket.state.session.data["thought"] = 42
+    await socket.receive_text()
+
+
+async def sign_in(socket: WebSocket) -> None:
+    """Whoever says who they are gets the session."""
+    await socket.accept()
+    async for user in socket.iter_text():
+        await socket.state.session.login(user)
+        await socket.send_text(f"hello {socket.state.session.user_id}")
+
+
+ROUTES = [
+    Route("/", count),
+    WebSocketRoute("/in", sign_in),
+    WebSocketRoute("/ws", echo),
+    WebSocketRoute("/think", think),
+]
 
 
 class Client:
     """The other end of a socket, message by message."""
 
-    def __init__(self, there: World, *offered: str, extensions: dict[str, Any] | None = None, **headers: str) -> None:
+    def __init__(
+        self,
+        there: World,
+        *offered: str,
+        path: str = "/ws",
+        query: str = "",
+        extensions: dict[str, Any] | None = None,
+        **headers: str,
+    ) -> None:
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         if offered:
             raw.append((b"sec-websocket-protocol", ", ".join(offered).encode()))
         scope = {
-            "type": "websocket", "path": "/ws", "query_string": b"", "headers": raw, "client": ("203.0.113.7", 1),
-            "subprotocols": list(offered), "extensions": extensions, "scheme": "ws", "state": {},
+            "type": "websocket", "path": path, "query_string": query.encode(), "headers": raw, "scheme": "ws",
+            "client": ("203.0.113.7", 1), "subprotocols": list(offered), "extensions": extensions, "state": {},
         }  # fmt: skip
         self._to_app.put_nowait({"type": "websocket.connect"})
         self.running = asyncio.ensure_future(there.app(scope, self._to_app.get, self.sent.put))
@@ -48,6 +77,9 @@ class Client:
     async def say(self, text: str) -> dict[str, Any]:
         self._to_app.put_nowait({"type": "websocket.receive", "text": text})
         return await self.next()
+
+    def tell(self, text: str) -> None:
+        self._to_app.put_nowait({"type": "websocket.receive", "text": text})
 
     async def leave(self) -> None:
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1000})
@@ -186,3 +218,77 @@ def test_what_an_app_is_refused_once_it_accepted_closes_the_socket() -> None:
     accepted, closed = handshake(late, None)
     assert accepted["type"] == "websocket.accept"
     assert (closed["type"], closed["code"], closed["reason"]) == ("websocket.close", 4429, "limit exceeded")
+
+
+def test_a_new_session_is_handed_out_with_the_acceptance() -> None:
+    async def scenario(there: World) -> None:
+        client = Client(there)
+        accepted = await client.next()
+        headers = dict(accepted["headers"])
+        await client.say("hello")
+        await client.leave()
+        sid = headers[b"x-session-id"].decode()
+        assert (await there.get(sid=sid)).json()["new"] is False
+
+    live(scenario)
+
+
+def test_messages_over_their_limit_close_the_socket() -> None:
+    """A limit of the resource `messages` counts what a socket receives."""
+
+    async def scenario(there: World) -> None:
+        client = Client(there, authorization=f"Bearer {token('alice')}")
+        await client.next()
+        assert [(await client.say("a"))["text"] for _ in range(2)] == ["alice:a", "alice:a"]
+        closed = await client.say("b")
+        assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+        await client.running
+        assert await there.data_of("alice") == {"heard": 2}
+        assert (await there.get(user="alice")).status_code == 200  # requests are no messages
+
+    live(scenario, limits="2 messages/minute per user")
+
+
+def test_what_a_socket_writes_is_saved_within_a_second_while_it_stays_open() -> None:
+    async def scenario(there: World) -> None:
+        client = Client(there, path="/think", authorization=f"Bearer {token('alice')}")
+        await client.next()
+        client.tell("think")
+        async with asyncio.timeout(5):
+            while await there.data_of("alice") != {"thought": 42}:
+                await asyncio.sleep(0.01)
+        client.tell("go")
+        await client.running
+
+    live(scenario)
+
+
+def test_a_socket_is_judged_by_the_id_in_its_url_where_that_is_allowed() -> None:
+    async def scenario(there: World) -> None:
+        sid = (await there.get()).headers["x-session-id"]
+        client = Client(there, query=f"sid={sid}")
+        await client.next()
+        await client.say("hello")
+        await client.leave()
+        assert (await there.get(sid=sid)).json()["turns"] == 2
+
+    live(scenario, session_query="sid")
+
+
+def test_a_login_closes_what_others_have_open_under_the_old_id_and_not_itself() -> None:
+    """SES-11: whoever knew the id before does not stay in the session after it."""
+
+    async def scenario(there: World) -> None:
+        sid = (await there.get()).headers["x-session-id"]
+        own, other = (Client(there, path="/in", x_session_id=sid) for _ in range(2))
+        await own.next()
+        await other.next()
+        assert (await own.say("alice"))["text"] == "hello alice"
+        assert (await other.next())["code"] == 4401
+        await other.running
+        assert (await own.say("alice"))["text"] == "hello alice"
+        await own.leave()
+        assert there.engine.ends.waiting() == []
+        assert there.engine.gate.leases.running == 0
+
+    live(scenario)

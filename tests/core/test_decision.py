@@ -158,7 +158,7 @@ def test_an_exhausted_quota_of_more_than_two_minutes_is_not_worth_a_retry():
         ("0/minute per user", 60_000),
         ("0 tokens/day per user", 86_400_000),
         ("0/calendar-day per user", 86_400_000),
-        ("0 mb total per user", 3_600_000),
+        ("0 mb total per user costing 1", 3_600_000),
         ("0 concurrent per user", 1000),
     ],
 )
@@ -219,14 +219,14 @@ def test_a_limit_in_shadow_never_refuses_and_is_reported():
 
 
 def test_standings_say_what_headers_need():
-    decision = Ledger("burst=100/minute per session; 9 mb total per user; 5 concurrent per session").request()
+    decision = Ledger("burst=100/minute per session; 9 mb total per user costing 2; 5 concurrent per session").request()
     assert isinstance(decision, Allowed)
     assert [
         (each.name, each.allowance, each.remaining, each.period_seconds, each.effective_seconds)
         for each in decision.standings
     ] == [
         ("burst", 100, 99, 60, 30),
-        ("mb-total-user", 9, 9, None, None),
+        ("mb-total-user", 9, 7, None, None),
         ("requests-concurrent-session", 5, 5, None, None),
     ]
 
@@ -251,6 +251,38 @@ def test_asgi08_remaining_is_never_negative(used, before, allowance):
     assert standing.effective_seconds >= 0
 
 
+@given(
+    st.integers(0, 20), st.tuples(st.integers(-1, 1), st.integers(0, 30), st.integers(0, 30)),
+    st.integers(NOW, NOW + 40 * 86_400_000), st.sampled_from((0, 1, 45_000)),
+)  # fmt: skip
+def test_a_glance_tells_what_its_standing_tells(allowance, stored, now, late):
+    """Exhausted or not, by the minute, by the calendar or never, and when the store's clock is another."""
+    over = ("minute", "hour", "calendar-day@Europe/Berlin", "calendar-month")
+    limits = [f"{allowance}/{window} per user" for window in over]
+    ledger = Ledger(
+        "; ".join([*limits, f"{allowance} requests total per user", "shadow 1/day per user", "2 concurrent per user"])
+    )
+    ask = admission(CALLER, plan(ledger.policy, CALLER, FACTS, now=now), now=now, operation=b"op")
+    ahead, used, before = stored
+    for spend in ask.spends:
+        ledger.counters[spend.key] = Counter(spend.window + ahead, used, before)
+    decision = judge(ask, ledger.answer(ask.at(now + late)), ledger.policy)
+    assert len(decision.glances) == 5
+    assert decision.glances == tuple(
+        (each.name, each.allowance, each.remaining, each.effective_seconds, each.period_seconds)
+        for each in decision.standings
+        if each.binding and each.window is not None
+    )
+
+
+def test_what_took_no_part_is_glanced_over():
+    policy = Ledger("9/day per user").policy
+    ask = admission(CALLER, plan(policy, CALLER, FACTS, now=NOW), now=NOW, operation=b"op")
+    for tallies in ((None,), ()):
+        decision = judge(ask, Admitted(Outcome.ADMITTED, NOW, tallies=tallies), policy)
+        assert (decision.glances, decision.standings) == ((), ())
+
+
 def test_where_the_client_stood_in_the_scope_says_so():
     decision = Ledger("9/minute per session", Caller()).request()
     assert [standing.scope for standing in decision.standings] == ["client"]
@@ -261,6 +293,16 @@ def test_the_stores_own_instant_decides():
     ask = admission(CALLER, plan(ledger.policy, CALLER, FACTS, now=NOW), now=NOW, operation=b"op")
     [standing] = judge(ask, ledger.answer(ask.at(NOW + 60_000)), ledger.policy).standings
     assert (standing.now, standing.used, standing.remaining) == (NOW + 60_000, 1, 4)
+
+
+def test_the_same_asked_again_has_an_operation_of_its_own():
+    policy = Ledger("5/minute per user; 2 concurrent per user").policy
+    first, second = (
+        admission(CALLER, plan(policy, CALLER, FACTS, now=now), now=now, operation=operation)
+        for now, operation in ((NOW, b"one"), (NOW + 90_000, b"two"))
+    )
+    assert first.at(NOW + 90_000, operation=b"two") == second
+    assert first.at(NOW + 90_000).operation == b"one"
 
 
 # ------------------------------------------------------------------ other outcomes

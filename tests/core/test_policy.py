@@ -14,7 +14,7 @@ from sessionware.core.limit_grammar import parse_limit, parse_limits
 from sessionware.core.policy import NOTHING, Caller, Plan, admission, compile_policy, plan
 from sessionware.core.request import UNKNOWN_CLIENT, Facts, client_group
 from sessionware.core.session import Override
-from sessionware.core.windows import Sliding, position
+from sessionware.core.windows import NEVER, Sliding, position
 from sessionware.errors import ConfigError, InvalidAmount
 
 NOW = 1_767_225_630_000
@@ -300,6 +300,57 @@ def test_overrides_of_the_org_stand_above_the_tokens_and_those_above_the_rule():
     assert planned(limits, caller(tokened, org_limits=org)).spends[0].allowance == 30
     assert planned(limits, caller(user(), org_limits={"d": Override(30, NOW)})).spends[0].allowance == 9
     assert key(limits, caller(tokened, org_limits=org)) == key(limits)
+
+
+def test_a_level_meets_a_request_only_where_the_request_costs_something():
+    """A full level must not keep out the request that brings it down."""
+    assert planned("5 storage_mb total per user; 5 tokens/day per user").spends[0].limit == "tokens-day-user"
+    assert [spend.cost for spend in planned("5 storage_mb total per user costing 2").spends] == [2]
+    assert planned("5 messages/minute per user").spends == ()
+
+
+# ------------------------------------------------------------------ kept plans
+
+
+@given(st.integers(0, 40 * 86_400_000))
+def test_a_kept_plan_is_the_plan_of_a_later_request(later):
+    limits = policy(
+        "9/minute per session; 9/calendar-day@Europe/Berlin per org; mb-total-user=9 mb total per user costing 2; "
+        "2 concurrent per user",
+        creation=parse_limit("60/minute per user"),
+    )
+    who, batch = caller(user(org_id="x", limits={"mb-total-user": 3})), Facts(method="POST", path="/", count=3)
+    kept = plan(limits, who, batch, now=NOW, creates=True)
+    assert len(kept.spends) == 4
+    assert kept.at(NOW + later) == plan(limits, who, batch, now=NOW + later, creates=True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "minds"),
+    [
+        ("off", False),
+        ("9/day per user; 9/hour per user for group pro; 9/day per user and tool; 1 concurrent per client", False),
+        ("9/day per user; 9/hour per user for POST", True),
+        ("9/day per user except /static/**", True),
+        ("9/day per user for tool a", True),
+    ],
+)
+def test_a_policy_knows_whether_it_minds_what_is_requested(limits, minds):
+    made = policy(limits, creation=parse_limit("60/minute per user"))
+    assert made.minds_requests is minds
+    here, there = Facts(method="GET", path="/a", tool="t"), Facts(method="POST", path="/b", tool="t")
+    plans = [plan(made, caller(user()), facts, now=NOW, creates=True) for facts in (here, there)]
+    assert minds or plans[0] == plans[1]
+
+
+def test_a_kept_plan_holds_until_the_first_override_of_the_org_runs_out():
+    org = {"d": Override(30, NOW + 5), "x": Override(1, NOW + 9), "y": Override(1, NOW)}
+    limits, who = policy("d=9/day per user"), caller(user(), org_limits=org)
+    kept = plan(limits, who, FACTS, now=NOW)
+    assert kept.until == NOW + 5
+    assert kept.at(NOW + 4) == plan(limits, who, FACTS, now=NOW + 4)
+    assert kept.at(NOW + 5).spends != plan(limits, who, FACTS, now=NOW + 5).spends
+    assert planned("d=9/day per user").until == NEVER
 
 
 # ------------------------------------------------------------------ making sessions

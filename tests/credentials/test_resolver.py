@@ -240,12 +240,12 @@ def test_jwt_14_the_scheme_has_no_case(scheme):
 
 @pytest.mark.parametrize(
     "text",
-    ["Bearer", "Bearer ", "Bearer  {}", "Bearer {} ", "Bearer {}, Bearer {}", "Bearer\t{}", "Bearer {} x", "Bearer x"],
-)
+    [
+        "Bearer", "Bearer ", "Bearer  {}", "Bearer {} ", "Bearer {}, Bearer {}", "Bearer\t{}", "Bearer {} x",
+        "Bearer x", "Bearer={}", "Bearer:{}", "Bearer,{}", "bearer\xa0{}",
+    ],
+)  # fmt: skip
 def test_jwt_14_a_bearer_that_is_not_one_token_is_401(text):
-    if text == "Bearer\t{}":  # another scheme, whatever it is
-        assert resolve(Presented(authorization=(text.format(issuer.token()),))).identity is None
-        return
     with pytest.raises(InvalidToken):
         resolve(Presented(authorization=(text.replace("{}", issuer.token()),)))
 
@@ -257,7 +257,8 @@ def test_jwt_14_two_authorizations_are_400():
 
 
 def test_jwt_14_other_schemes_are_not_ours_to_read():
-    assert resolve(Presented(authorization=("Basic YTpi",))) == Resolved()
+    for text in ("Basic YTpi", "Bearers x", "Bearer-Token x", "Bear x", ""):
+        assert resolve(Presented(authorization=(text,))) == Resolved()
 
 
 def test_where_nothing_verifies_authorization_is_not_looked_at():
@@ -316,7 +317,7 @@ def test_the_user_header_from_anybody_else_is_as_good_as_absent(peer):
     assert resolve(request) == Resolved()
 
 
-@pytest.mark.parametrize("user", [("a", "b"), ("a,b",), ("a\x00",), (" a",), ("x" * 256,)])
+@pytest.mark.parametrize("user", [("a", "b"), ("a,b",), ("a\x00",), (" a",), ("x" * 256,), ("a\ufffdb",)])
 def test_a_user_header_that_is_not_one_name_is_400(user):
     with pytest.raises(AmbiguousCredentials):
         resolve(Presented(user=user, peer=PROXY))

@@ -66,15 +66,15 @@ def test_c35_without_the_store_a_session_is_503_and_never_allowed(fault):
     asyncio.run(story())
 
 
-def test_clients_do_not_all_come_back_in_the_same_second():
+def test_clients_do_not_all_come_back_in_the_same_second_though_operations_are_counted():
     async def story():
         scene = await with_store_down(Scene())
         work = scene.make.session("work")
         waits = {
-            (await scene.decide(ask=scene.make.ask(work, operation=bytes(12) + n.to_bytes(4, "big")))).retry_after
-            for n in range(0, 4001, 100)
+            (await scene.decide(ask=scene.make.ask(work, operation=b"worker" + n.to_bytes(8, "big")))).retry_after
+            for n in range(100)
         }
-        assert waits == {1, 2, 3, 4, 5}
+        assert {2, 3, 4, 5} <= waits <= {1, 2, 3, 4, 5}
 
     asyncio.run(story())
 
@@ -196,6 +196,7 @@ def test_a_request_that_wants_nothing_of_the_store_passes_without_it():
     async def story():
         scene = await with_store_down(Scene("1/minute per client for /elsewhere", limits="closed"))
         assert isinstance(await scene.decide(), Allowed)
+        assert scene.store.calls.total() == scene.local.calls.total() == 0
 
     asyncio.run(story())
 

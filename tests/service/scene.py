@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sessionware import Sessionware
+from sessionware.config.settings import Settings
 from sessionware.core.identity import Claims, prove
 from sessionware.core.ids import parse_presented
 from sessionware.core.limit_grammar import parse_limit, parse_limits
-from sessionware.core.policy import compile_policy
-from sessionware.reaper import Reaper
-from sessionware.service import Actor, Runtime, Sessions, Terms
+from sessionware.service import Actor
 from sessionware.stores.memory import MemoryStore
-from sessionware.telemetry import Endings, Observer, Observers, Telemetry
-from sessionware.telemetry.health import Health
+from sessionware.telemetry import Observer
 from sessionware.testing import FaultyStore, Maker, ManualClock
 
 ISSUER = "https://issuer.test"
+SECRET = "a secret of more than thirty-two bytes, for tests"
 
 
 class Witness(Observer):
@@ -63,32 +63,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(limits="", create_limit="60/minute per user", store=None, **terms):
+async def scene(*, limits="", create_limit="60/minute per user", store=None, **settings: Any):
+    """An installation under these settings (durations in milliseconds), on a store that fails on command."""
     clock = ManualClock()
-    faulty = FaultyStore(store or MemoryStore(clock=clock))
-    async with faulty:
-        telemetry, witness = Telemetry(), Witness()
-        observers = Observers([witness], telemetry=telemetry)
-        health = Health()
-        endings = Endings(observers, telemetry=telemetry, health=health)
-        policy = compile_policy(
-            parse_limits(limits),
-            addresses=faulty.addresses,
-            creation=parse_limit(create_limit) if create_limit else None,
-        )
-        runtime = Runtime(
-            store=faulty,
-            policy=policy,
-            terms=Terms(**({"issuers": (ISSUER,)} | terms)),
-            telemetry=telemetry,
-            observers=observers,
-            endings=endings,
-            reaper=Reaper(faulty, endings, telemetry=telemetry, interval_ms=60_000),
-            health=health,
-        )
-        yield Scene(faulty, clock, Sessions(runtime), witness)
-        await observers.settled()
-        await observers.aclose()
+    faulty, witness = FaultyStore(store or MemoryStore(clock=clock)), Witness()
+    if "issuers" not in settings:
+        settings |= {"jwt_secret": SECRET, "jwt_issuer": ISSUER}
+    creation = parse_limit(create_limit) if create_limit else None
+    chosen = Settings(limits=parse_limits(limits), create_limit=creation, **settings)
+    async with Sessionware(chosen, store=faulty, observers=[witness]) as sessionware:
+        yield Scene(faulty, clock, sessionware.sessions, witness)
 
 
 def in_scene(**how: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[], None]]:

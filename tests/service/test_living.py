@@ -31,7 +31,7 @@ async def test_a31_looking_at_a_session_keeps_nothing_alive(s):
     assert seen.record == made.session.record
 
 
-@in_scene(max_age_ms=5_000)
+@in_scene(session_max_age=5_000)
 async def test_c9_ses07_no_ping_passes_the_absolute_age(s):
     """C9, SES-07."""
     await s.sessions.start("work", by=s.actor(), ttl=2)
@@ -88,7 +88,7 @@ async def test_c7_only_an_administrator_lifts_the_idle_time_and_the_absolute_age
     assert (await s.sessions.get("work", by=s.actor())).record.expires_at == made.session.record.absolute_at
 
 
-@in_scene(max_ttl_ms=0)
+@in_scene(session_max_ttl=0)
 async def test_c7_without_a_maximum_everybody_may_lift_it(s):
     """C7."""
     await s.sessions.start("work", by=s.actor())

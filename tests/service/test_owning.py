@@ -120,7 +120,7 @@ async def test_d15_a_listing_shows_ones_own_and_no_id(s):
     assert (await s.sessions.count(by=alice), await s.sessions.count()) == (2, 3)
 
 
-@in_scene(per_user=0, create_limit="")
+@in_scene(max_sessions_per_user=0, create_limit="")
 async def test_c5_a_listing_is_complete_over_all_its_pages(s):
     """C5."""
     for _ in range(25):

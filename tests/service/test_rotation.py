@@ -108,7 +108,7 @@ async def test_a_login_that_cannot_be_wiped_leaves_no_session_behind(s):
     assert await s.sessions.count() == 0
 
 
-@in_scene(per_user=2, evicts=False)
+@in_scene(max_sessions_per_user=2, on_user_full="refuse")
 async def test_a_full_user_cannot_log_in_and_the_session_stays(s):
     identity = login(s)
     for _ in range(2):

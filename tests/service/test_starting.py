@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from sessionware.config.settings import IssuerSettings
 from sessionware.core.facts import TokenRevocation
 from sessionware.core.session import EndReason
 from sessionware.credentials.refusals import IdentityRequired
@@ -42,7 +43,7 @@ async def test_a12_e4_without_an_id_one_is_made_with_256_random_bits(s):
     assert await s.sessions.count() == 20
 
 
-@in_scene(per_user=100, create_limit="")
+@in_scene(max_sessions_per_user=100, create_limit="")
 async def test_a3_of_fifty_who_start_one_name_at_once_exactly_one_does(s):
     """A3, A43."""
     alice = s.actor()
@@ -126,7 +127,7 @@ async def test_b8_the_sixth_session_evicts_the_oldest(s):
     assert [reason for _, reason in s.witness.ends] == [EndReason.EVICTED]
 
 
-@in_scene(per_user=5)
+@in_scene(max_sessions_per_user=5)
 async def test_b8_twenty_parallel_starts_never_leave_more_than_five(s):
     """B8."""
     alice = s.actor()
@@ -134,7 +135,7 @@ async def test_b8_twenty_parallel_starts_never_leave_more_than_five(s):
     assert await s.sessions.count(by=alice) == 5
 
 
-@in_scene(per_user=2, evicts=False)
+@in_scene(max_sessions_per_user=2, on_user_full="refuse")
 async def test_a_full_owner_is_refused_with_the_refs_of_what_lives(s):
     alice = s.actor()
     refs = tuple([(await s.sessions.start(f"n{number}", by=alice)).session.ref for number in range(2)])
@@ -152,7 +153,7 @@ async def test_d9_of_twenty_parallel_starts_exactly_the_cap_succeed(s):
     assert str(refused[0]) == "maximum concurrent sessions reached"
 
 
-@in_scene(per_client=2)
+@in_scene(max_sessions_per_client=2)
 async def test_one_client_holds_only_so_many_anonymous_sessions(s):
     for _ in range(2):
         await s.sessions.start(by=s.stranger())
@@ -265,7 +266,7 @@ def test_d10_an_empty_or_foul_user_id_is_no_user(user):
     story()
 
 
-@in_scene(issuers=("https://a", "https://b"))
+@in_scene(issuers=(IssuerSettings(issuer="https://a"), IssuerSettings(issuer="https://b")))
 async def test_with_several_issuers_it_must_be_said_whose_user_is_meant(s):
     with pytest.raises(InvalidValue, match="https://a, https://b"):
         s.sessions.user("alice")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from sessionware.core.admission import Caps, Outcome
 from sessionware.core.facts import Acknowledged, Fact
-from sessionware.core.ledger import Scope
+from sessionware.core.ledger import Scope, When
 from sessionware.core.store import OPERATIONS_MAX, Log, Making, Move, Query
 from sessionware.core.windows import NEVER, Sliding
 from sessionware.stores.memory import MemoryStore
@@ -264,6 +264,23 @@ def test_what_is_not_due_yet_stays_in_its_second():
     assert wheel.take(5_500, 10, is_due=lambda key: due[key] <= 5_500) == [b"early"]
     assert wheel.take(5_500, 10, is_due=lambda key: due[key] <= 5_500) == []
     assert wheel.take(5_900, 10, is_due=lambda key: due[key] <= 5_900) == [b"late"]
+
+
+def test_a_question_that_makes_nothing_is_answered_like_the_whole_one_while_the_session_lives():
+    async def story():
+        scene = scene_of()
+        session, always = scene.make.session("work"), scene.make.spend(allowance=10)
+        making = replace(scene.make.spend("making", allowance=10), when=When.CREATED)
+        whole = scene.make.ask(session, new=scene.make.new(session), spends=(always, making))
+        short = whole.without_making()
+        assert (await scene.store.admit(short)).outcome is Outcome.UNKNOWN
+        assert (await scene.store.admit(whole)).is_new
+        first, second = await scene.store.admit(short), await scene.store.admit(whole)
+        assert [answer.session and answer.session.hits for answer in (first, second)] == [2, 3]
+        assert [tally and tally.counter.used for tally in first.tallies] == [2]
+        assert [tally and tally.counter.used for tally in second.tallies] == [3, None]
+
+    asyncio.run(story())
 
 
 def test_refused_creates_at_a_full_level_end_nobody_who_lives():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import msgspec
 
 from sessionware.asgi.limit_headers import Style
-from sessionware.asgi.problems import Problem, failed, problem, refused
+from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.errors import Conflict, SessionExists, SessionNotFound, SessionwareError
-from sessionware.service.refusals import AllFull, OverLimit, OwnerFull, SessionDead
-
-FULL_RETRY: Final = (b"retry-after", b"60")  # sessions end when they expire: seldom sooner
 
 
 class ChangedMeanwhile(Conflict):
@@ -22,11 +19,7 @@ class ChangedMeanwhile(Conflict):
 
 def fault(error: SessionwareError, *, about: str | None, style: Style) -> Problem:
     """The problem to answer with; `about` is the session id that the caller asked for."""
-    if isinstance(error, OverLimit):
-        return refused(error.refused, style=style)
-    if isinstance(error, AllFull):
-        return problem(error.status_hint, str(error), error.code, headers=[FULL_RETRY])
-    answer = failed(error)
+    answer = failed(error, style=style)
     extra = _extra(error, about)
     if not extra:
         return answer
@@ -52,8 +45,4 @@ def _extra(error: SessionwareError, about: str | None) -> dict[str, Any]:
         extra |= {"title": "Precondition Failed", "revision": error.revision}
     if isinstance(error, SessionNotFound | SessionExists) and about is not None:
         extra["session_id"] = about
-    if isinstance(error, SessionDead) and error.reason is not None:
-        extra["reason"] = error.reason.value
-    if isinstance(error, OwnerFull):
-        extra["refs"] = error.refs
     return extra

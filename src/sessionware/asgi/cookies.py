@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sessionware.asgi.options import CookieOptions, Options
+from sessionware.asgi.options import SAFE_METHODS, CookieOptions, Options
 from sessionware.asgi.reading import is_https, read
 
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OWN_SITE: Final = frozenset({b"same-origin", b"same-site", b"none"})
 
 
@@ -35,12 +34,12 @@ def _written(options: CookieOptions, name: str, text: str, *, is_https: bool) ->
 
 
 def is_cross_site(scope: Mapping[str, Any], options: Options) -> bool:
-    """Whether an unsafe request with a cookie session was sent by another site's page.
+    """Whether an unsafe request, or a handshake, with a cookie session was sent by another site's page.
 
     A browser says so: by Sec-Fetch-Site, or by an Origin that is neither ours nor allowed. With neither header it
     is no browser, and cookies that no browser sends are no one's trap.
     """
-    if not options.csrf or scope.get("method", "GET") in SAFE_METHODS:
+    if not options.csrf or scope.get("method") in SAFE_METHODS:  # a handshake has no method, and no CORS either
         return False
     seen = read(scope, options.names)
     if seen.origin:

@@ -64,11 +64,14 @@ class Ends:
             told.timer.cancel()
         self._leave(told)
 
-    def moved(self, told: Told, key: SessionKey) -> None:
-        """Its session has another id now."""
+    @contextmanager
+    def moving(self, told: Told) -> Iterator[None]:
+        """In the block its session may get another id (`told.key`): that the old one is gone is no news to it."""
         self._leave(told)
-        told.key = key
-        self._waiting.setdefault(key, set()).add(told)
+        try:
+            yield
+        finally:
+            self._waiting.setdefault(told.key, set()).add(told)
 
     def _leave(self, told: Told) -> None:
         waiting = self._waiting[told.key]

@@ -13,7 +13,7 @@ from sessionware.asgi.options import Engine
 from sessionware.asgi.problems import Problem, problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
-from sessionware.core.admission import Admission
+from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
@@ -26,15 +26,18 @@ from sessionware.telemetry import Who
 from sessionware.telemetry.telemetry import who_at
 
 
-class Entered(Struct, frozen=True):
+class Entered(Struct, frozen=True, gc=False):
     """What is known of a request that may run. `making` tells of a session that is made with it, or may yet be."""
 
     visit: Visit
     caller: Caller
     facts: Facts
-    ask: Admission
     decision: Allowed
     making: Making = NONE
+
+    @property
+    def ask(self) -> Admission:
+        return self.decision.ask
 
     @property
     def session(self) -> Session | None:
@@ -56,16 +59,41 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
 
     `body_id` is an id that the body holds. Raises for bad credentials.
     """
+    if not opens and body_id is None:
+        usual = _usual(engine, scope)
+        if usual is not None:
+            visit, facts, ask = usual
+            decision = await engine.gate.decide(ask, engine.runtime.policy, about_session=True)
+            if isinstance(decision, Allowed):
+                return Entered(visit, visit.caller, facts, decision)
+            if decision.code != "session_invalid":
+                return _turned_away(engine, visit, decision)
+            visit.has_lived = False  # asked once more, and this time it may be made
     call = await _call(engine, scope, opens=opens, body_id=body_id)
-    visit = call.visit
-    if visit.is_by_cookie and is_cross_site(scope, engine.options):
+    if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
         return problem(403, "Cross-site request refused", "cross_site")
     found = await _find(engine, call)
-    if isinstance(found, Entered):
-        return found
-    engine.runtime.telemetry.refused(found, _who(visit))
-    engine.runtime.observers.refused(found)
-    return refused(found, style=engine.options.ratelimit_headers)
+    return found if isinstance(found, Entered) else _turned_away(engine, call.visit, found)
+
+
+def _usual(engine: Engine, scope: Scope) -> tuple[Visit, Facts, Admission] | None:
+    """The caller and the question of a request like many before: known headers, a session that was there lately.
+
+    None where anything has to be found out first.
+    """
+    if scope["query_string"] and may_name_in_url(scope, engine.options.names):
+        return None
+    visit = engine.visits.known.get(fingerprint(scope, engine.heard))
+    if visit is None or not visit.has_lived:
+        return None
+    usual = visit.usual.get((scope["method"], scope["path"]))
+    if usual is None:
+        return None
+    facts, ask, until = usual
+    now = engine.runtime.store.clock.now()
+    if now >= until or now >= visit.until:
+        return None
+    return visit, facts, ask.at(now, operation=engine.runtime.operation())
 
 
 async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | None) -> Call:
@@ -82,7 +110,18 @@ async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | Non
             known = (await meet(engine, scope, now)).visit
             visits.put(headers, known, generation=generation)
         visit = known
-    return Call(visit, visit.facts(scope.get("method", "GET"), scope["path"]), now, opens, ticket)
+    facts = Facts(method=scope.get("method", "GET"), path=scope["path"], client=visit.client)
+    return Call(visit, facts, now, opens, ticket)
+
+
+def _turned_away(engine: Engine, visit: Visit, decision: Refused) -> Problem:
+    """Count, audit and tell a refusal; the answer to it."""
+    telemetry, who = engine.runtime.telemetry, _who(visit)
+    if decision.answer.outcome is Outcome.FOREIGN:
+        telemetry.foreign_id(who)
+    telemetry.refused(decision, who)
+    engine.runtime.observers.refused(decision)
+    return refused(decision, style=engine.options.ratelimit_headers)
 
 
 async def _find(engine: Engine, call: Call) -> Entered | Refused:
@@ -108,42 +147,51 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
 
 
 async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
-    runtime, visit, now, ticket = engine.runtime, call.visit, call.now, call.ticket
+    runtime, visit, ticket, now = engine.runtime, call.visit, call.ticket, call.now
     caller, new = visit.caller, None if making.is_lazy else making.new
     if new is not None and visit.target is None:
         key = new.session.key
         caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
     planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
-    if ticket is not None:
-        planned = replace(planned, spends=(*planned.spends, ticket))
-    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
-    if visit.link is not None or call.opens:
-        ask = replace(ask, link=None if visit.link is None else visit.link.key, opens=call.opens)
+    whole = ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
+    if ticket is not None or visit.link is not None or call.opens:
+        link = None if visit.link is None else visit.link.key
+        spends = planned.spends if ticket is None else (*planned.spends, ticket)
+        ask = replace(ask, link=link, opens=call.opens, spends=spends)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
         alone = replace(caller, session=None)
-        return admission(alone, plan(runtime.policy, alone, call.facts, now=now), now=now, operation=ask.operation)
+        planned = plan(runtime.policy, alone, call.facts, now=now)
+        return admission(alone, planned, now=now, operation=ask.operation)
 
-    about_session = caller.session is not None or visit.link is not None
+    about_session = ask.key is not None or visit.link is not None
     decision = await engine.gate.decide(ask, runtime.policy, about_session=about_session, sessionless=sessionless)
     if isinstance(decision, Allowed):
-        if decision.answer.evicted:
-            await runtime.tell_ended(decision.answer.evicted)
-        _meet_session(engine, call, decision)
-        return Entered(visit, caller, call.facts, ask, decision, making)
+        try:
+            await _look_at(engine, call, decision.answer)
+        except BaseException:
+            engine.gate.leases.release(ask.operation)
+            raise
+        if ask is whole and engine.may_repeat(visit, call.facts.method):
+            visit.remember(call.facts, whole.without_making(), planned.until)
+        return Entered(visit, caller, call.facts, decision, making)
     if ticket is not None and decision.limit is not None and decision.limit.name == ticket.limit:
         raise InvalidToken("Invalid or expired ticket")  # it was used before
     return decision
 
 
-def _meet_session(engine: Engine, call: Call, decision: Allowed) -> None:
-    """What only the record can tell: whose it is, if its id alone proves it, and which secret goes with it."""
-    session = decision.answer.session
+async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
+    """Tell who started and who ended by it; and judge what only the record can tell.
+
+    That is whose session it is, if its id alone proves it, and which secret goes with it. Raises PermissionDenied,
+    InvalidToken.
+    """
+    runtime, visit, session = engine.runtime, call.visit, answer.session
+    await runtime.tell_ended(answer.evicted)
     if session is None:
         return
-    runtime, visit = engine.runtime, call.visit
-    if decision.answer.is_new:
+    if answer.is_new:
         runtime.tell_started(session)
     if visit.identity is None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)

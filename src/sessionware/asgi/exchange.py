@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from sessionware.asgi.entering import Entered
@@ -22,6 +23,7 @@ from sessionware.asgi.streaming import close_at_expiry
 from sessionware.errors import (
     Conflict,
     LimitExceeded,
+    PayloadTooLarge,
     SessionNotFound,
     SessionwareError,
     StoreUnavailable,
@@ -32,12 +34,20 @@ from sessionware.service.amounts import Stand
 from sessionware.telemetry import Action, Feature, Reason
 
 FAILED: Final = 500  # a handler that answers with this or more saves nothing
-SAID_TO_CLIENT: Final = (StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions)
+# What keeps a session from being saved although the app did nothing wrong: the client is told instead of a 500.
+SAID_TO_CLIENT: Final = (
+    StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions, PayloadTooLarge
+)  # fmt: skip
 log: Final = logging.getLogger("sessionware")
 
 
 class Exchange:
     """One request that runs: its session, and what is added to its response."""
+
+    _is_answered = False  # by us, in place of the app
+    _is_over = False  # the last byte has left
+    _status = 0
+    _spent: dict[str, int] | None = None
 
     def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
         self._engine = engine
@@ -45,34 +55,29 @@ class Exchange:
         self._send = send
         self._entered = entered
         self._passage = Passage(engine, entered)
-        self._is_answered = False  # by us, in place of the app
-        self._is_over = False  # the last byte has left
-        self._status = 0
-        self._spent: dict[str, int] = {}
-        self._task: asyncio.Task[object] | None = None
+        self._task = asyncio.current_task()
 
     async def run(self, app: App, receive: Receive) -> None:
         """Run the app; whatever it does, its leases are released and its operation ends."""
         passage = self._passage
-        passage.begin(self._scope)
-        self._task = asyncio.current_task()
-        error: BaseException | None = None
+        failure: str | None = None
         try:
+            passage.begin(self._scope)
             await app(self._scope, receive, self._pass_on)
-        except SessionwareError as raised:
-            error = raised
-            await self._answer_error(raised)
-        except asyncio.CancelledError as cancelled:
-            error = cancelled
+        except SessionwareError as error:
+            await self._answer_error(error)
+        except asyncio.CancelledError:
             await self._end_stream()
-        except BaseException as raised:
-            error = raised
+        except BaseException as error:
+            failure = type(error).__name__
             raise
+        else:
+            if self._spent is not None or (passage.session is not None and passage.session.is_read):
+                await self._settle()
         finally:
             passage.finish()
-            self._measure(error)
-        if error is None:
-            await self._settle()
+            self._measure(failure)
+            passage.session = None  # they know each other: without this only the garbage collector would free them
 
     # -------------------------------------------------------------- messages
 
@@ -99,23 +104,33 @@ class Exchange:
             self._is_answered = True
             await respond(self._send, problem)
             return message
-        headers = list(message.get("headers", ()))
-        if any(name.lower() == SPEND_HEADER for name, _ in headers):
-            self._spent = read_spend(headers)
-            headers = [pair for pair in headers if pair[0].lower() != SPEND_HEADER]
-        entered, options = self._entered, self._engine.options
-        headers += limit_headers(self._passage.met, style=options.ratelimit_headers)
-        headers += handing_headers(options, self._scope, entered.visit, self._passage.session)
+        entered, options, passage = self._entered, self._engine.options, self._passage
+        headers = self._without_spend(message.get("headers", ()))
+        headers += limit_headers(passage.met, style=options.ratelimit_headers)
+        session = passage.session
+        if session is not None:
+            headers += handing_headers(options, self._scope, entered.visit, session)
         return {**message, "headers": headers}
+
+    def _without_spend(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The app's headers but for what it says that it took, which is for us."""
+        kept = list(headers)
+        for name, _ in kept:
+            if len(name) == len(SPEND_HEADER) and name.lower() == SPEND_HEADER:
+                self._spent = read_spend(kept)
+                return [pair for pair in kept if pair[0].lower() != SPEND_HEADER]
+        return kept
 
     async def _before_the_head(self) -> Problem | None:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
         passage = self._passage
+        session = passage.session
         if self._status < FAILED:
             try:
-                if passage.session is not None:
-                    await passage.session.save()
+                if session is not None and session.is_read:
+                    await session.save()
             except SAID_TO_CLIENT as error:
+                log.warning("session %s: not saved: %s", "" if session is None else session.ref, error)
                 return self._said(error)
         elif self._status == FAILED and passage.refusal is not None:
             return self._said(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
@@ -164,7 +179,7 @@ class Exchange:
         """What became known after the head had left: the stream's changes, and what the answer said it took."""
         session = self._passage.session
         if self._spent:
-            await self._charge(session)
+            await self._charge(session, self._spent)
         if session is None or self._status >= FAILED:
             return
         try:
@@ -173,13 +188,13 @@ class Exchange:
             self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
             log.warning("session %s: what changed after the response began is lost: %s", session.ref, error)
 
-    async def _charge(self, session: RequestSession | None) -> None:
+    async def _charge(self, session: RequestSession | None, spent: dict[str, int]) -> None:
         entered = self._entered
         owner = entered.caller.identity.owner if entered.caller.identity is not None else b""
         stand = session.stand if session is not None else Stand(entered.caller, entered.facts, owner)
-        await amounts.charge(self._engine.runtime, stand, self._spent)
+        await amounts.charge(self._engine.runtime, stand, spent)
 
-    def _measure(self, error: BaseException | None) -> None:
+    def _measure(self, failure: str | None) -> None:
         """Book how the request went for its session's health."""
         session = self._passage.session
         if session is None or not session.is_stored:
@@ -187,8 +202,7 @@ class Exchange:
         runtime, key = self._engine.runtime, session.record.key
         now = runtime.now()
         runtime.health.called(key, now=now, took_ms=now - self._entered.ask.now)
-        if self._status < FAILED and (error is None or isinstance(error, SessionwareError | asyncio.CancelledError)):
-            return
-        what = f"status {self._status}" if error is None else type(error).__name__
-        if runtime.health.failed(key, now=now, error=what) is not None:
+        if self._status >= FAILED and failure is None:
+            failure = f"status {self._status}"
+        if failure is not None and runtime.health.failed(key, now=now, error=failure) is not None:
             runtime.telemetry.alerted()

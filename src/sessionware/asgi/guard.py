@@ -35,7 +35,7 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
     try:
         entered = await enter(engine, scope, body_id=body_id)
     except SessionwareError as error:
-        await respond(send, failed(error))
+        await respond(send, failed(error, style=options.ratelimit_headers))
         return
     if isinstance(entered, Problem):
         await respond(send, entered)

@@ -13,7 +13,7 @@ from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller
 from sessionware.core.session import Proof
 from sessionware.credentials.presented import Place
-from sessionware.credentials.refusals import AmbiguousCredentials
+from sessionware.credentials.refusals import AmbiguousCredentials, ForeignId
 from sessionware.credentials.resolved import Kind, Resolved, Target
 from sessionware.errors import InvalidToken
 from sessionware.service.tickets import read_ticket
@@ -33,9 +33,13 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
     if seen.ticket:
         return _ticketed(engine, seen, now)
     presented = seen.presented
-    resolved = engine.resolver.resolve_at_once(presented, now)
-    if resolved is None:
-        resolved = await engine.resolver.resolve(presented, now)
+    try:
+        resolved = engine.resolver.resolve_at_once(presented, now)
+        if resolved is None:
+            resolved = await engine.resolver.resolve(presented, now)
+    except ForeignId as error:
+        engine.runtime.telemetry.foreign_id(Who(user=error.user_id, org=error.org_id))
+        raise
     client = engine.resolver.client(presented)
     engine.doubt.heard(presented)
     identity = resolved.identity
@@ -49,6 +53,7 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         session_token=tokens[0] if len(tokens) == 1 else None,
         until=believed_until(resolved, now),
     )
+    visit.poses = bool(presented.user) and not engine.resolver.trusts(presented)
     return Met(visit)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct, field
 
@@ -11,10 +11,12 @@ from sessionware.asgi.ends import Ends
 from sessionware.asgi.limit_headers import Style
 from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.asgi.reading import Names
-from sessionware.asgi.visits import Visits
+from sessionware.asgi.visits import Visit, Visits
 from sessionware.credentials.resolver import Resolver
 from sessionware.gate import Gate
 from sessionware.service.runtime import Runtime
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 OnMissing = Literal["auto", "create", "lazy", "reject", "anonymous"]
 OnUnknown = Literal["auto", "reject", "create"]
@@ -63,3 +65,14 @@ class Engine(Struct, frozen=True, kw_only=True):
     ends: Ends = field(default_factory=Ends)
     visits: Visits = field(default_factory=Visits)
     doubt: ProxyDoubt = field(default_factory=ProxyDoubt)
+    asks_members: bool = False  # of a session that its id alone proves, only the record tells whose it is
+    asks_secrets: bool = False  # only the record tells which session token goes with it
+    goes_on_without: bool = False  # with session None, while the store is away
+
+    def may_repeat(self, visit: Visit, method: str) -> bool:
+        """Whether the same request of this caller may be asked again without finding out anything."""
+        if visit.target is None or self.goes_on_without or self.asks_secrets:
+            return False
+        if visit.is_by_cookie and method not in SAFE_METHODS:
+            return False  # who sent it must be looked at each time
+        return visit.identity is not None or not self.asks_members

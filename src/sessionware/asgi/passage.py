@@ -5,7 +5,8 @@ Integrations find it in the scope: `passage_of(scope)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from sessionware.asgi.ends import Told
@@ -14,7 +15,7 @@ from sessionware.asgi.messages import Scope
 from sessionware.asgi.options import Engine
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.session import Session
-from sessionware.core.standing import Standing
+from sessionware.core.standing import Glance, Standing
 from sessionware.errors import SessionwareError
 from sessionware.gate import Running
 
@@ -29,61 +30,72 @@ class Passage:
     route, each once however often it is asked for.
     """
 
+    refusal: SessionwareError | None = None
+    has_begun = False
+    told: Told | None = None
+    standings: tuple[Standing, ...] = ()
+    taken: tuple[object, ...] = ()
+    _operations: tuple[bytes, ...] = ()
+
     def __init__(self, engine: Engine, entered: Entered) -> None:
         self.engine = engine
         self.entered = entered
-        self.refusal: SessionwareError | None = None
-        self.has_begun = False
-        self.told: Told | None = None
-        self.standings: list[Standing] = []
-        self.taken: tuple[object, ...] = ()
-        self._operations: list[bytes] = []
-        self.session = self._session()
-
-    def _session(self) -> RequestSession | None:
-        entered = self.entered
-        record, making = entered.session, entered.making
+        record, making = entered.decision.answer.session, entered.making
+        self.session: RequestSession | None = None
         if record is not None:
-            return RequestSession(self.engine, self, entered, record)
-        if making.new is not None and making.is_lazy:
-            return RequestSession(self.engine, self, entered, making.new.session, unborn=making.new)
-        return None
+            self.session = RequestSession(engine, self, entered, record)
+        elif making.is_lazy and making.new is not None:
+            self.session = RequestSession(engine, self, entered, making.new.session)
+            self.session.is_unborn(making.new)
 
     @property
-    def met(self) -> tuple[Standing, ...]:
+    def met(self) -> Sequence[Glance]:
         """How the limits stand that it has met; of those that it met twice, as they stood last."""
-        first, later = self.entered.decision.standings, self.standings
+        first, later = self.entered.decision.glances, self.standings
         if not later:
             return first
         again = {standing.name for standing in later}
-        return (*[standing for standing in first if standing.name not in again], *later)
+        return (
+            *[glance for glance in first if glance[0] not in again],
+            *[standing.glance for standing in later if standing.binding and standing.window is not None],
+        )
 
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
-        session = self.session
-        _show(scope, session)
+        engine, entered, session = self.engine, self.entered, self.session
+        state = scope.get("state")
+        if state is None:
+            state = scope["state"] = {}
+        state["session"] = session
         scope[SCOPE_KEY] = self
-        if self.engine.options.scope_session:
+        if entered.visit.poses:
+            user_header = engine.options.names.user_header
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
+        if engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
-        ask = self.entered.ask
-        if ask.key is not None and not ask.leases and not ask.opens:
-            self.engine.gate.leases.register(ask.operation, Running(ask.bucket, ask.key))
+        ask = entered.decision.ask
+        if ask.key is not None:
+            engine.gate.leases.begin(ask.operation, ask.key)
 
     def holds(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""
-        self._operations.append(operation)
+        self._operations = (*self._operations, operation)
 
     def moved(self, session: Session) -> None:
         """The session has another id: what runs belongs to it now."""
         ask, leases = self.entered.ask, self.engine.gate.leases
         leases.register(ask.operation, Running(session.key.bucket, session.key, ask.leases, ask.opens))
         if self.told is not None:
-            self.engine.ends.moved(self.told, session.key)
+            self.told.key = session.key
+
+    def moving(self) -> AbstractContextManager[None]:
+        """In the block the session may get another id."""
+        return nullcontext() if self.told is None else self.engine.ends.moving(self.told)
 
     def finish(self) -> None:
         """Give back what it held."""
         leases = self.engine.gate.leases
-        leases.release(self.entered.ask.operation)
+        leases.release(self.entered.decision.ask.operation)
         for operation in self._operations:
             leases.release(operation)
         if self.told is not None:
@@ -93,7 +105,10 @@ class Passage:
 
 def pass_unseen(scope: Scope) -> None:
     """Let a request through without a session and without limits: its path is exempt."""
-    _show(scope, None)
+    state = scope.get("state")
+    if state is None:
+        state = scope["state"] = {}
+    state["session"] = None
     scope[SCOPE_KEY] = None
 
 
@@ -108,10 +123,3 @@ def passage_of(scope: Mapping[str, Any]) -> Passage | None:
     raise RuntimeError(
         "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware))"
     )
-
-
-def _show(scope: Scope, session: RequestSession | None) -> None:
-    state = scope.get("state")
-    if state is None:
-        state = scope["state"] = {}
-    state["session"] = session

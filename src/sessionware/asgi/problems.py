@@ -11,26 +11,26 @@ from msgspec import Struct
 
 from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.decision import Refused
-from sessionware.core.standing import Standing
-from sessionware.errors import (
-    InvalidToken,
-    LimitExceeded,
-    SessionNotFound,
-    SessionwareError,
-    StoreUnavailable,
-    TooManySessions,
-)
-from sessionware.service.refusals import OverLimit
+from sessionware.core.standing import Glance
+from sessionware.errors import InvalidToken, LimitExceeded, SessionwareError, TooManySessions
+from sessionware.service.refusals import OverLimit, OwnerFull, SessionDead
 
 PROBLEM_JSON: Final = b"application/problem+json"
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
+FULL_RETRY_S: Final = 60  # sessions end when they expire: seldom sooner
+RETRY_S: Final = {"keys_unavailable": 5}  # an issuer that is away is asked again sooner than that
 _TITLES: Final = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict",
     413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway",
     503: "Service Unavailable",
 }  # fmt: skip
-# The two texts that tell a bad credential nothing about itself.
-_TEXTS: Final = {"invalid_token": "Permission denied", "permission_denied": "Permission denied"}
+# Texts that tell a credential nothing about itself, nor about where we look.
+_TEXTS: Final = {
+    "invalid_token": "Permission denied", "permission_denied": "Permission denied",
+    "keys_unavailable": "The keys of the token's issuer cannot be had: try again",
+    "store_unavailable": "Store unavailable", "session_not_found": "Session not found",
+    "payload_unreadable": "Internal error", "config_error": "Internal error", "sessionware_error": "Internal error",
+}  # fmt: skip
 
 
 class Problem(Struct, frozen=True):
@@ -61,15 +61,15 @@ def problem(
     )
 
 
-def refused(refusal: Refused, *, style: Style, status: int | None = None, met: Iterable[Standing] = ()) -> Problem:
+def refused(refusal: Refused, *, style: Style, status: int | None = None, met: Iterable[Glance] = ()) -> Problem:
     """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST).
 
     `met` are the limits that it had passed before.
     """
     extra: dict[str, Any] = {}
-    asked = {standing.name for standing in refusal.standings}
-    before = [standing for standing in met if standing.name not in asked]
-    headers = limit_headers((*before, *refusal.standings), style=style)
+    asked = {glance[0] for glance in refusal.glances}
+    before = [glance for glance in met if glance[0] not in asked]
+    headers = limit_headers((*before, *refusal.glances), style=style)
     if refusal.reason is not None:
         extra["reason"] = refusal.reason.value
     elif refusal.code == "session_invalid":
@@ -92,7 +92,7 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None, met: I
     return problem(status or refusal.status_hint, refusal.message, refusal.code, extra=extra, headers=headers)
 
 
-def failed(error: SessionwareError, *, style: Style = "off", met: Iterable[Standing] = ()) -> Problem:
+def failed(error: SessionwareError, *, style: Style = "draft", met: Iterable[Glance] = ()) -> Problem:
     """What an error of ours says to the client; nothing of what it says to the log that could be a secret.
 
     `met` are the limits that the request had passed before one refused it.
@@ -101,18 +101,18 @@ def failed(error: SessionwareError, *, style: Style = "off", met: Iterable[Stand
         return refused(error.refused, style=style, met=met)
     extra: dict[str, Any] = {}
     headers = _challenge(error.code)
-    if isinstance(error, StoreUnavailable):
-        headers += _retry(STORE_RETRY_S * 1000)
-        return problem(error.status_hint, "Store unavailable", error.code, headers=headers)
+    text = _TEXTS.get(error.code) or str(error)
     if isinstance(error, LimitExceeded):
         extra = {"limit": error.name, "used": error.used, "allowance": error.allowance}
         extra["retry_after_ms"] = error.retry_after_ms
         headers += _retry(error.retry_after_ms)
-    if isinstance(error, TooManySessions):
-        headers += _retry(STORE_RETRY_S * 1000)
-    text = _TEXTS.get(error.code) or ("Session not found" if isinstance(error, SessionNotFound) else str(error))
-    if error.status_hint >= 500:  # noqa: PLR2004  # our own faults are for the log
-        text = "Internal error"
+    elif isinstance(error, TooManySessions):
+        extra = {"refs": error.refs} if isinstance(error, OwnerFull) and error.refs else {}
+        headers += _retry(FULL_RETRY_S * 1000)
+    elif error.status_hint == 503:  # noqa: PLR2004  # a dependency of ours: soon again
+        headers += _retry(RETRY_S.get(error.code, STORE_RETRY_S) * 1000)
+    elif isinstance(error, SessionDead) and error.reason is not None:
+        extra = {"reason": error.reason.value}
     return problem(error.status_hint, text, error.code, extra=extra, headers=headers)
 
 

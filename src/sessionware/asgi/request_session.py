@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
 from sessionware.asgi.entering import Entered
+from sessionware.asgi.noting import Holder, noted
+from sessionware.asgi.of_record import OfRecord
 from sessionware.asgi.options import Engine
 from sessionware.asgi.session_context import SessionContext
 from sessionware.asgi.sync_session import SyncSession
@@ -26,51 +27,74 @@ from sessionware.service.amounts import Reservation, Stand
 from sessionware.service.data import SessionData, save
 from sessionware.service.owners import Owner
 from sessionware.service.rotation import Rotated
+from sessionware.service.runtime import Runtime
 from sessionware.service.starting import bear, idle_of
 from sessionware.service.times import moment
 from sessionware.service.updating import Updates
 
 
-class Holder(Protocol):
-    """The request or socket that a session object belongs to."""
-
-    has_begun: bool
-    refusal: SessionwareError | None
-
-    def moved(self, session: Session) -> None: ...
-
-
 class RequestSession:
-    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts.
+    """One session as one request sees it. Writing to `data` is noticed and saved when the response starts."""
 
-    `unborn`: a session that nobody has made yet. It is made when something is written to it.
-    """
+    ref = OfRecord(lambda record: ref(record.key))
+    name = OfRecord(lambda record: record.birth.name)
+    user_id = OfRecord(lambda record: record.birth.user_id)
+    org_id = OfRecord(lambda record: record.birth.org_id)
+    groups = OfRecord(lambda record: record.birth.groups)
+    metadata = OfRecord(lambda record: unpack(record.metadata or b""))  # the client's, never trusted; a copy
+    created_at = OfRecord(lambda record: moment(record.birth.created_at))
+    last_activity = OfRecord(lambda record: moment(record.seen_at))
+    expires_at = OfRecord(lambda record: moment(record.expires_at))
+    total_requests = hits = OfRecord(lambda record: record.hits)
 
-    def __init__(
-        self, engine: Engine, holder: Holder, entered: Entered, record: Session, *, unborn: NewSession | None = None
-    ) -> None:
+    is_over = False
+    _unborn: NewSession | None = None
+    _data: SessionData | None = None
+    _stand: Stand | None = None
+    _identity: Identity | None = None
+    _new_id: str | None = None
+
+    def __init__(self, engine: Engine, holder: Holder, entered: Entered, record: Session) -> None:
         self._engine = engine
-        self._runtime = engine.runtime
         self._holder = holder
         self._entered = entered
         self._record = record
-        self._unborn = unborn
-        self._data: SessionData | None = None
-        self._stand: Stand | None = None
-        self.is_over = False
-        self.identity: Identity | None = entered.caller.identity
-        self.is_new = unborn is not None or entered.decision.answer.is_new
-        self.hands_out = unborn is None and self.is_new and entered.making.hands_out
-        target = entered.visit.target
-        text = entered.making.text or (target.text if target is not None else "")
-        self.id: str = text or record.birth.name or ref(record.key)
+
+    def is_unborn(self, new: NewSession) -> None:
+        """Nobody has made the session yet: it is made when something is written to it."""
+        self._unborn = new
 
     def __repr__(self) -> str:
         return f"<session {self.ref}>"
 
     @property
-    def ref(self) -> str:
-        return ref(self._record.key)
+    def _runtime(self) -> Runtime:
+        return self._engine.runtime
+
+    @property
+    def id(self) -> str:
+        """What its holder calls it: the id that was presented or made, or its name."""
+        entered = self._entered
+        target = entered.visit.target
+        text = self._new_id or entered.making.text or (target.text if target is not None else "")
+        return text or self._record.birth.name or self.ref
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this request has made it."""
+        return self._unborn is not None or self._new_id is not None or self._entered.decision.answer.is_new
+
+    @property
+    def hands_out(self) -> bool:
+        """Whether its id must be sent: it is new or rotated."""
+        entered = self._entered
+        is_made = entered.decision.answer.is_new and entered.making.hands_out
+        return self._new_id is not None or (is_made and self._unborn is None)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller has proved to be."""
+        return self._identity or self._entered.caller.identity
 
     @property
     def record(self) -> Session:
@@ -86,45 +110,6 @@ class RequestSession:
     def is_read(self) -> bool:
         """Whether the app has looked at the data."""
         return self._data is not None
-
-    @property
-    def name(self) -> str | None:
-        return self._record.birth.name
-
-    @property
-    def user_id(self) -> str | None:
-        return self._record.birth.user_id
-
-    @property
-    def org_id(self) -> str | None:
-        return self._record.birth.org_id
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        return self._record.birth.groups
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What the client said of itself: never trusted, and a copy."""
-        return unpack(self._record.metadata or b"")
-
-    @property
-    def created_at(self) -> datetime | None:
-        return moment(self._record.birth.created_at)
-
-    @property
-    def last_activity(self) -> datetime | None:
-        return moment(self._record.seen_at)
-
-    @property
-    def expires_at(self) -> datetime | None:
-        return moment(self._record.expires_at)
-
-    @property
-    def total_requests(self) -> int:
-        return self._record.hits
-
-    hits = total_requests
 
     @property
     def data(self) -> SessionData:
@@ -169,8 +154,7 @@ class RequestSession:
 
     async def keep(self) -> None:
         """Make the session, if nobody has yet. Raises LimitExceeded, TooManySessions, StoreUnavailable."""
-        new = self._unborn
-        if new is None or self.is_over:
+        if (new := self._unborn) is None or self.is_over:
             return
         changes = self._data.changes() if self._data is not None else None
         if changes is not None:
@@ -182,6 +166,7 @@ class RequestSession:
         if changes is not None and self._data is not None:
             self._data.settled(new.session.data or b"", changes)
 
+    @noted
     async def update(self, change: Callable[[dict[str, Any]], Mapping[str, Any] | None]) -> dict[str, Any]:
         """Change the data atomically: `change` may run again when another request was faster.
 
@@ -200,6 +185,7 @@ class RequestSession:
             await self._runtime.store.record([Touched(self._record.key, now)], now=now)
             self._record = replace(self._record.touched(now), hits=self._record.hits)
 
+    @noted
     async def set_ttl(self, seconds: float | None) -> None:
         """Another idle time from now on; None lifts it. The absolute deadline stays. Raises InvalidValue."""
         await self.keep()
@@ -210,37 +196,42 @@ class RequestSession:
         )
         self._record = replace(before, idle=written.idle, expires_at=written.expires_at, revision=written.revision)
 
+    @noted
     async def spend(self, **taken: int) -> tuple[Standing, ...]:
         """Take amounts from the quotas, all or nothing. Raises LimitExceeded (429)."""
-        try:
-            return await amounts.spend(self._runtime, self.stand, taken)
-        except SessionwareError as error:
-            self._holder.refusal = error
-            raise
+        return await amounts.spend(self._runtime, self.stand, taken)
 
     async def charge(self, **used: int) -> bool:
         """Book what has happened already; it may pass the allowance. False when the store could not be told."""
         return await amounts.charge(self._runtime, self.stand, used)
 
+    async def release(self, **freed: int) -> bool:
+        """Bring levels (`total` limits) down by what is no more in use. False when the store could not be told."""
+        return await amounts.release(self._runtime, self.stand, freed)
+
     def reserve(self, **estimate: int) -> Reservation:
         """`async with session.reserve(tokens=1000) as hold: ... await hold.settle(tokens=532)`."""
-        return amounts.reserve(self._runtime, self.stand, estimate, has_begun=lambda: self._holder.has_begun)
+        return amounts.reserve(
+            self._runtime, self.stand, estimate, has_begun=lambda: self._holder.has_begun, refused=self.note_refusal
+        )
 
     async def usage(self) -> dict[str, Any]:
         """How every limit stands for this session, its user and its client."""
         return await usage.usage(self._runtime, self.stand)
 
+    @noted
     async def rotate(self) -> None:
         """A new id, sent with the response; the old one is dead at once. A name stays as it is."""
         if self._unborn is not None:
             return
         await self.save()
-        self._reborn(await rotation.rotate(self._runtime, self._record))
+        with self._holder.moving():
+            self._reborn(await rotation.rotate(self._runtime, self._record))
 
+    @noted
     async def login(
-        self, user_id: str, *, org_id: str | None = None, groups: tuple[str, ...] | list[str] = (),
-        keep_data: bool = True,
-    ) -> None:  # fmt: skip
+        self, user_id: str, *, org_id: str | None = None, groups: Iterable[str] = (), keep_data: bool = True
+    ) -> None:
         """Hand the session to a user whom the app itself has proved: a new id in the user's name, the old one dies.
 
         Raises InvalidValue for what is no user, TooManySessions, PermissionDenied for a session that a token owns.
@@ -250,12 +241,11 @@ class RequestSession:
         keep_data = keep_data and self.user_id in {None, user_id}  # one user's data is never shown to the next
         if keep_data:
             await self.save()
-        moved = await rotation.login(
-            self._runtime, self._record, user_id, org_id=org_id, groups=tuple(groups), keep_data=keep_data
-        )
-        if not keep_data:
-            self._data = None
-        self._reborn(moved)
+        whose: dict[str, Any] = {"org_id": org_id, "groups": tuple(groups), "keep_data": keep_data}
+        with self._holder.moving():
+            moved = await rotation.login(self._runtime, self._record, user_id, **whose)
+            self._data = self._data if keep_data else None
+            self._reborn(moved)
 
     async def logout(self) -> None:
         """End this session; a cookie is taken back. Its user's other sessions live on."""
@@ -282,8 +272,11 @@ class RequestSession:
         if ended is not None:
             await self._runtime.tell_ended([ended])
 
+    def note_refusal(self, error: SessionwareError) -> None:
+        """Remember what was refused while the request ran."""
+        self._holder.refusal = error
+
     def _reborn(self, moved: Rotated) -> None:
-        self.hands_out = self.hands_out or moved.is_new_id
         if moved.is_new_id:
             self._become(moved.session, moved.id)
         self._record = moved.session
@@ -291,8 +284,8 @@ class RequestSession:
     def _become(self, record: Session, text: str) -> None:
         """From now on this is the session: its id is sent, its limits count."""
         self._record = record
-        self.id, self.is_new, self.hands_out = text, True, True
+        self._new_id = text
         stand = amounts.stand_of(self._runtime, record, self.identity)
-        self.identity = stand.caller.identity
+        self._identity = stand.caller.identity
         self._stand = replace(stand, facts=self._entered.facts)
         self._holder.moved(record)

@@ -88,7 +88,7 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
         _refuse(passage, decision, caller)
     if ask.leases:
         passage.holds(ask.operation)
-    passage.standings.extend(decision.standings)
+    passage.standings = (*passage.standings, *decision.standings)
 
 
 def _asking(passage: Passage) -> tuple[Caller, Facts]:

@@ -17,13 +17,13 @@ from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.refusing import CLOSED_BY_US, refuse
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.streaming import close_at_expiry
+from sessionware.core.limits import MESSAGES
 from sessionware.errors import LimitExceeded, SessionwareError
 from sessionware.service import amounts
 from sessionware.service.amounts import Stand
 from sessionware.telemetry import Action, Feature, Reason
 
 PROTOCOL: Final = "sessionware"  # what is answered to a client that offered its id as a subprotocol
-MESSAGES: Final = "messages"  # limits of this resource count what a socket receives
 SESSION_OVER: Final = 4401
 FAILED: Final = 500
 SAVE_EVERY_S: Final = 1.0
@@ -36,7 +36,7 @@ async def run_socket(engine: Engine, app: App, scope: Scope, receive: Receive, s
     try:
         entered = await enter(engine, scope, opens=True)
     except SessionwareError as error:
-        entered = failed(error)
+        entered = failed(error, style=engine.options.ratelimit_headers)
     if isinstance(entered, Problem):
         await refuse(scope, receive, send, entered)
         return
@@ -78,6 +78,7 @@ class _Socket:
         finally:
             self._passage.finish()
             await self._save_last(is_over=told.is_over)
+            self._passage.session = None  # as in Exchange.run
 
     async def _run_until_told(self, running: asyncio.Future[None], told: Told) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sessionware.core.admission import Admission
 from sessionware.core.identity import Identity
 from sessionware.core.policy import Caller
 from sessionware.core.request import Facts
@@ -16,15 +17,20 @@ KEPT_MS: Final = 60_000
 UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
 
 Fingerprint = tuple[object, ...]
+Usual = tuple[Facts, Admission, int]  # such a request of this caller: its facts, what it asks, until when that holds
 
 
 class Visit:
     """Who asks and for which session, as one set of headers says it.
 
     `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
+    `poses`: a peer that nobody trusts names a user; the app must not see it.
     """
 
-    __slots__ = ("caller", "client", "has_lived", "identity", "link", "requests", "session_token", "target", "until")
+    __slots__ = (
+        "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses", "session_token",
+        "target", "until", "usual",
+    )  # fmt: skip
 
     def __init__(
         self, resolved: Resolved, caller: Caller, *, client: str, session_token: str | None = None, until: int = 0
@@ -37,60 +43,47 @@ class Visit:
         self.session_token = session_token
         self.until = until
         self.has_lived = False
-        self.requests: dict[tuple[str, str], Facts] = {}
-
-    @property
-    def is_unsessioned(self) -> bool:
-        """Whether no session is meant at all."""
-        return self.target is None and self.link is None
+        self.poses = False
+        self.is_unsessioned = resolved.target is None and resolved.link is None  # no session is meant at all
+        self.is_by_cookie = self.place is Place.COOKIE
+        self.usual: dict[tuple[str, str], Usual] = {}
 
     @property
     def place(self) -> Place | None:
         """Where the session's id was found."""
         return None if self.target is None else self.target.place
 
-    @property
-    def is_by_cookie(self) -> bool:
-        return self.place is Place.COOKIE
-
-    def facts(self, method: str, path: str) -> Facts:
-        """What rules may know of such a request of this caller."""
-        kind = (method, path)
-        known = self.requests.get(kind)
-        if known is None:
-            if len(self.requests) >= REQUESTS_MAX:
-                self.requests.clear()
-            known = self.requests[kind] = Facts(method=method, path=path, client=self.client)
-        return known
+    def remember(self, facts: Facts, ask: Admission, until: int) -> None:
+        """Such a request of this caller asks just that."""
+        if len(self.usual) >= REQUESTS_MAX:
+            self.usual.clear()
+        self.usual[facts.method, facts.path] = facts, ask, until
 
 
 class Visits:
     """The callers of late. What was refused is never remembered; a revocation empties it."""
 
     def __init__(self) -> None:
-        self._visits: dict[Fingerprint, Visit] = {}
+        self.known: dict[Fingerprint, Visit] = {}  # what stands here may be out of date: ask `get`
         self.generation = 0
-
-    def __len__(self) -> int:
-        return len(self._visits)
 
     def get(self, fingerprint: Fingerprint, now: int) -> Visit | None:
         """The caller whose headers these are to the letter, if what they say still holds."""
-        visit = self._visits.get(fingerprint)
+        visit = self.known.get(fingerprint)
         return visit if visit is not None and now < visit.until else None
 
     def put(self, fingerprint: Fingerprint, visit: Visit, *, generation: int) -> None:
         """Remember, unless all was flushed since `generation`; the oldest makes room."""
         if generation != self.generation:
             return
-        self._visits.pop(fingerprint, None)
-        if len(self._visits) >= VISITS_MAX:
-            del self._visits[next(iter(self._visits))]
-        self._visits[fingerprint] = visit
+        self.known.pop(fingerprint, None)
+        if len(self.known) >= VISITS_MAX:
+            del self.known[next(iter(self.known))]
+        self.known[fingerprint] = visit
 
     def flush(self) -> None:
         """Forget everybody: a token may have been revoked, or an organisation given other limits."""
-        self._visits.clear()
+        self.known.clear()
         self.generation += 1
 
 

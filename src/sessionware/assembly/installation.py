@@ -20,7 +20,7 @@ from sessionware.core.policy import compile_policy
 from sessionware.core.session import Override
 from sessionware.core.store import Store
 from sessionware.credentials.resolver import Resolver
-from sessionware.credentials.sources import read_sources
+from sessionware.credentials.sources import Sources, read_sources
 from sessionware.errors import ConfigError, PayloadUnreadable, StoreUnavailable
 from sessionware.gate import Gate
 from sessionware.integrations.documenting import document
@@ -150,11 +150,14 @@ class Sessionware:
         changed = overrides()
         if changed is None:
             self._store = self._store or self._opened()
-            return await self._assemble(self.settings, self._store)
-        self._store = changed.store or self._store or self._opened()
-        return await self._assemble(changed.settings(self.settings), self._store)
+            return await self._assemble(self._store, self._sources)
+        store = changed.store or self._given or self._opened()  # one of its own, so that it finds nothing of before
+        engine = await self._assemble(store, changed.sources(self.settings, self._sources, store.clock))
+        changed.started.push_async_callback(self.aclose)
+        return engine
 
-    async def _assemble(self, settings: Settings, entered: Store) -> Engine:
+    async def _assemble(self, entered: Store, sources: Sources) -> Engine:
+        settings = self.settings
         async with contextlib.AsyncExitStack() as opening:
             store = await opening.enter_async_context(entered)
             local = await opening.enter_async_context(MemoryStore(clock=store.clock))
@@ -166,7 +169,6 @@ class Sessionware:
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
-            sources = self._sources if settings is self.settings else read_sources(settings)
             resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)
             options = options_of(settings)
@@ -189,6 +191,9 @@ class Sessionware:
                 loop=asyncio.get_running_loop(),
                 heard=options.names.heard,
                 doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
+                asks_members=bool(settings.required_groups) or settings.require_org,
+                asks_secrets=settings.session_token,
+                goes_on_without=settings.on_store_down_sessions == "anonymous",
             )
             gate.start()
             opening.push_async_callback(gate.aclose)

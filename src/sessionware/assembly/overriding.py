@@ -1,22 +1,28 @@
-"""The only place where a test may stand between an app and its settings: another clock, a fake issuer."""
+"""The only place where a test may stand between an app and its settings: another store, an issuer beside its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Final
 
 from msgspec import Struct
 
 from sessionware.config.settings import Settings
-from sessionware.core.store import Store
+from sessionware.core.store import Clock, Store
+from sessionware.credentials.sources import Sources
 
 
 class Overrides(Struct, frozen=True):
-    """What an installation that starts now uses instead. `settings` gets the ones that the app was made with."""
+    """What an installation that starts now is given.
 
-    settings: Callable[[Settings], Settings]
+    `sources` gets the settings, what they trust, and the clock that holds; it answers what is trusted meanwhile.
+    `started` closes at its end whatever has started under these, so that nothing of them outlives the test.
+    """
+
+    sources: Callable[[Settings, Sources, Clock], Sources]
+    started: AsyncExitStack
     store: Store | None = None
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.ids import SessionKey
-from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally
+from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally, When, placed
 from sessionware.core.session import Ended, EndReason, Link, Session
 
 OWNER_CAP_MAX: Final = 1000  # an owner's index is walked on eviction; above this it would stall the store
@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     FOREIGN = "foreign"
     REVOKED = "revoked"
     FULL = "full"
+
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every answer is counted under its outcome
 
 
 class Token(Struct, frozen=True, gc=False):
@@ -103,8 +105,11 @@ class Admission(Struct, frozen=True, gc=False):
         if self.new is not None and self.key is not None and self.new.session.birth.key != self.key:
             raise ValueError("the session to be made must lie under the key that is asked about")
 
-    def at(self, now: int) -> Admission:
-        """The same question asked at another instant: windows and a new session's life are placed anew."""
+    def at(self, now: int, *, operation: bytes | None = None) -> Admission:
+        """The same question asked at another instant: windows and a new session's life are placed anew.
+
+        With an `operation` of its own it is another request that asks the same.
+        """
         new = self.new
         if new is not None:
             shift = now - self.now
@@ -119,7 +124,16 @@ class Admission(Struct, frozen=True, gc=False):
                 ),
                 new.caps,
             )
-        return replace(self, now=now, new=new, spends=tuple([spend.at(now) for spend in self.spends]))
+        spends = placed(self.spends, now) if self.spends else ()
+        return replace(self, now=now, operation=operation or self.operation, new=new, spends=spends)
+
+    def without_making(self) -> Admission:
+        """The same question about a session that probably lives: shorter, for nothing is made and charged for.
+
+        UNKNOWN, which wrote nothing, then means: ask the whole question.
+        """
+        always = tuple([spend for spend in self.spends if spend.when is When.ALWAYS])
+        return replace(self, new=None, spends=always)
 
 
 class Admitted(Struct, frozen=True, gc=False):

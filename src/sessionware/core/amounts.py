@@ -11,6 +11,7 @@ from sessionware.core.ledger import CAP, Spend, Tally
 from sessionware.core.limits import RESOURCE_SYNONYMS
 from sessionware.core.policy import Caller, Policy, allowance_of, counted, spend_of, values_of
 from sessionware.core.request import Facts
+from sessionware.core.windows import Total
 from sessionware.errors import InvalidAmount
 
 
@@ -28,6 +29,11 @@ def plan_amounts(
         for found in counted(policy.ladders, caller, facts, now=now)
         if found[0].resource in asked and found[0].window is not None
     )
+
+
+def released(spends: Iterable[Spend]) -> tuple[Spend, ...]:
+    """The same spends given back: levels go down by them. Other windows forget by themselves and give nothing back."""
+    return tuple(replace(spend, cost=-spend.cost, binding=False) for spend in spends if isinstance(spend.span, Total))
 
 
 def booked(spends: Iterable[Spend]) -> tuple[Spend, ...]:

@@ -10,18 +10,30 @@ from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.limits import REQUESTS
 from sessionware.core.policy import Policy
 from sessionware.core.session import EndReason
-from sessionware.core.standing import CONCURRENT_RETRY_MS, Standing, standings
+from sessionware.core.standing import CONCURRENT_RETRY_MS, Glance, Standing, glances, standings
 
 FULL_OWNER: Final = "owner"  # what `Admitted.full` says when the owner has too many sessions
 LEVEL_CLIENT: Final = "client"  # the level of MAX_SESSIONS_PER_CLIENT
 LEVEL_ALL: Final = "all"  # the level of MAX_SESSIONS
+_ADMITTED: Final = Outcome.ADMITTED  # asked on every request: a member of an enum costs ten times a global
 
 
 class Allowed(Struct, frozen=True):
-    """The request may run. `standings` are for its headers."""
+    """The request may run. How its limits stand is worked out each time it is read: most requests never do."""
 
     answer: Admitted
-    standings: tuple[Standing, ...] = ()
+    ask: Admission
+    policy: Policy
+
+    @property
+    def glances(self) -> tuple[Glance, ...]:
+        """The limits that bind, as response headers show them."""
+        return glances(self.ask, self.answer)
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How every limit of the admission stands."""
+        return standings(self.ask, self.answer, self.policy)
 
     @property
     def shadows(self) -> tuple[Standing, ...]:
@@ -44,6 +56,11 @@ class Refused(Struct, frozen=True, kw_only=True):
     standings: tuple[Standing, ...] = ()
     limit: Standing | None = None
     reason: EndReason | None = None
+
+    @property
+    def glances(self) -> tuple[Glance, ...]:
+        """The limits that bind, as response headers show them."""
+        return tuple([each.glance for each in self.standings if each.binding and each.window is not None])
 
     @property
     def shadows(self) -> tuple[Standing, ...]:
@@ -89,9 +106,9 @@ _FULL_ALL: Final = _Answer("sessions_full", 503, "maximum concurrent sessions re
 
 def judge(ask: Admission, answer: Admitted, policy: Policy, *, named: bool = False) -> Decision:
     """What the store's answer means. `named`: the caller chose the costs, so one above an allowance is a mistake."""
+    if answer.outcome is _ADMITTED:
+        return Allowed(answer, ask, policy)
     match answer.outcome:
-        case Outcome.ADMITTED:
-            return Allowed(answer, standings(ask, answer, policy))
         case Outcome.LIMITED:
             return _limited(answer, standings(ask, answer, policy), named=named)
         case Outcome.UNKNOWN:

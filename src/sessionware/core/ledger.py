@@ -9,10 +9,12 @@ The law, the same to the bit in Python, Lua and SQL: roll the counter forward to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sessionware.core.windows import FULL_CARRY, Window, position
 
@@ -66,11 +68,7 @@ class Spend(Struct, frozen=True, gc=False):
 
     def at(self, now: int) -> Spend:
         """The same spend, placed in time anew."""
-        place = position(self.span, now)
-        return Spend(
-            self.limit, self.key, self.scope, self.span, self.allowance, self.cost,
-            place.number, place.carry, place.stale_at, self.binding, self.when,
-        )  # fmt: skip
+        return placed((self,), now)[0]
 
 
 class Lease(Struct, frozen=True, gc=False):
@@ -102,6 +100,15 @@ class LeaseTally(Struct, frozen=True, gc=False):
     fits: bool
 
 
+def placed(spends: Iterable[Spend], now: int) -> tuple[Spend, ...]:
+    """The same spends, placed in time anew."""
+    found: list[Spend] = []
+    for spend in spends:
+        place = position(spend.span, now)
+        found.append(replace(spend, window=place.number, carry=place.carry, stale_at=place.stale_at))
+    return tuple(found)
+
+
 def rolled(counter: Counter | None, window: int) -> Counter:
     """The counter as the window `window` sees it.
 
@@ -123,13 +130,16 @@ def rolled(counter: Counter | None, window: int) -> Counter:
 
 def level(counter: Counter, spend: Spend) -> int:
     """How much of the allowance a rolled counter holds at the spend's instant."""
+    if not counter.before:
+        return counter.used
     carry = spend.carry if counter.window == spend.window else FULL_CARRY
     return counter.used + counter.before * carry // FULL_CARRY
 
 
 def fits(counter: Counter, spend: Spend, allowance: int) -> bool:
     """Whether the spend may be taken from a rolled counter."""
-    return spend.cost < 0 or level(counter, spend) + max(spend.cost, 1) <= allowance
+    cost = spend.cost
+    return cost < 0 or level(counter, spend) + (cost or 1) <= allowance
 
 
 def charged(counter: Counter, cost: int) -> Counter:

@@ -11,6 +11,7 @@ from sessionware.core.ledger import CAP, Scope
 from sessionware.core.windows import Calendar, Sliding, Total, Window
 
 REQUESTS: Final = "requests"
+MESSAGES: Final = "messages"  # what a WebSocket receives: no request ever takes or meets it
 RESOURCE_SYNONYMS: Final = {"api_calls": REQUESTS}
 ALLOWANCE_BOUNDS: Final = f"0..{CAP:_}"
 NAME_MAX: Final = 64  # names travel in headers and label counters

@@ -12,11 +12,11 @@ from sessionware.core.admission import Admission, NewSession
 from sessionware.core.identity import Identity
 from sessionware.core.ids import Addresses, SessionKey
 from sessionware.core.ladders import Ladder, Rung, Values, compile_ladders
-from sessionware.core.ledger import Lease, Scope, Spend, When
-from sessionware.core.limits import Limit
+from sessionware.core.ledger import Lease, Scope, Spend, When, placed
+from sessionware.core.limits import MESSAGES, Limit
 from sessionware.core.request import Facts
 from sessionware.core.session import Override
-from sessionware.core.windows import position
+from sessionware.core.windows import NEVER, Total, position
 from sessionware.errors import ConfigError
 
 CREATION: Final = "create"  # what CREATE_LIMIT is called unless it has a name of its own
@@ -28,12 +28,14 @@ Counted = tuple[Ladder, Rung, Scope, bytes, int]  # the counter that a limit cou
 class Policy(Struct, frozen=True):
     """All limits of an installation, compiled: constant parts are matched and hashed once.
 
-    `limits` finds the limit behind a spend's name (of a ladder: its first rung).
+    `limits` finds the limit behind a spend's name (of a ladder: its first rung). `minds_requests`: some limit speaks
+    of certain requests only; if none does, a plan (but for MCP) is the same whatever the method and the path.
     """
 
     ladders: tuple[Ladder, ...]
     creation: tuple[Ladder, ...]
     limits: dict[str, Limit]
+    minds_requests: bool
 
 
 class Caller(Struct, frozen=True, gc=False):
@@ -53,10 +55,20 @@ class Caller(Struct, frozen=True, gc=False):
 
 
 class Plan(Struct, frozen=True):
-    """What one request takes: all or nothing."""
+    """What one request takes: all or nothing.
+
+    A plan may be kept and taken again, placed anew by `at(now)`, as long as the policy is the same, caller and
+    facts are equal to those that it was made for, and `now` is before `until`: then an override of the caller's
+    organisation runs out.
+    """
 
     spends: tuple[Spend, ...] = ()
     leases: tuple[Lease, ...] = ()
+    until: int = NEVER
+
+    def at(self, now: int) -> Plan:
+        """The same plan for another instant."""
+        return Plan(placed(self.spends, now), self.leases, self.until)
 
 
 NOTHING: Final = Plan()
@@ -76,7 +88,9 @@ def compile_policy(limits: Iterable[Limit], *, addresses: Addresses, creation: L
             )
         by_name[named.name] = named
         making = compile_ladders([named], addresses=addresses)
-    return Policy(compile_ladders(every, addresses=addresses), making, by_name)
+    ladders = compile_ladders(every, addresses=addresses)
+    minds_requests = any(rung.matcher is not None for ladder in ladders + making for rung in ladder.rungs)
+    return Policy(ladders, making, by_name, minds_requests)
 
 
 def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: bool = False) -> Plan:
@@ -93,7 +107,7 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
     leases: list[Lease] = []
     for found in counted(policy.ladders, caller, facts, now=now):
         ladder, rung, scope, key, allowance = found
-        if housekeeping and not ladder.hears(facts):
+        if (housekeeping and not ladder.hears(facts)) or not _meets_requests(ladder, rung):
             continue
         if ladder.window is None:
             leases.append(Lease(ladder.name, key, scope, allowance, rung.binding))
@@ -101,7 +115,7 @@ def plan(policy: Policy, caller: Caller, facts: Facts, *, now: int, creates: boo
             spends.append(spend_of(found, rung.cost * facts.count, now=now))
     if creates:
         spends += plan_creation(policy, caller, facts, now=now, when=When.CREATED)
-    return Plan(tuple(spends), tuple(leases))
+    return Plan(tuple(spends), tuple(leases), _until(caller.org_limits, now) if caller.org_limits else NEVER)
 
 
 def plan_creation(
@@ -179,3 +193,17 @@ def allowance_of(name: str, rung: Rung, caller: Caller, *, now: int) -> int:
     if caller.identity is not None and caller.identity.limits:
         return caller.identity.limits.get(name, rung.allowance)
     return rung.allowance
+
+
+def _meets_requests(ladder: Ladder, rung: Rung) -> bool:
+    """Whether requests have to do with such a limit.
+
+    Messages are what a socket receives. A level that is full refuses what would add to it, never the request that
+    may bring it down.
+    """
+    return ladder.resource != MESSAGES and not (isinstance(ladder.window, Total) and rung.cost == 0)
+
+
+def _until(org_limits: Mapping[str, Override], now: int) -> int:
+    """The first instant at which one of the overrides that hold now does no more."""
+    return min((override.until for override in org_limits.values() if now < override.until), default=NEVER)

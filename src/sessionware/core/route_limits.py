@@ -48,7 +48,7 @@ def compile_route_limits(limits: Sequence[Limit], *, addresses: Addresses, metho
 
     named = [limit if limit.is_named else replace(limit, name=shown_name(limit, route)) for limit in limits]
     by_name = {limit.name: limit for limit in reversed(named)}
-    return Policy(compile_ladders(named, addresses=addresses, about=about), (), by_name)
+    return Policy(compile_ladders(named, addresses=addresses, about=about), (), by_name, minds_requests=False)
 
 
 def shown_name(limit: Limit, route: str) -> str:

@@ -37,7 +37,8 @@ def refusal(ask: Admission, session: Session | None, *, not_before: int, token_r
     nowhere is never replaced by a new session: its holder must learn that it is gone.
     """
     if session is not None:
-        if not knows(ask.owner, of=session.birth.owner, proof=session.birth.proof):
+        birth = session.birth
+        if ask.owner != birth.owner and not knows(ask.owner, of=birth.owner, proof=birth.proof):
             return Outcome.UNKNOWN if ask.owner is None else Outcome.FOREIGN
     elif ask.link is not None or (ask.new is None and ask.key is not None):
         return Outcome.UNKNOWN

@@ -140,7 +140,7 @@ class Ended(Struct, frozen=True, gc=False):
 def deadline(now: int, idle: int, absolute_at: int) -> int:
     """When a session that is active at `now` dies if nothing more happens."""
     idle_at = now + idle if idle else NEVER
-    return min(idle_at, absolute_at) if absolute_at else idle_at
+    return absolute_at if absolute_at and absolute_at < idle_at else idle_at
 
 
 def remaining(session: Session, now: int) -> int:

@@ -7,13 +7,16 @@ from typing import Final
 from msgspec import Struct
 
 from sessionware.core.admission import Admission, Admitted
-from sessionware.core.ledger import Counter, Scope, level
+from sessionware.core.ledger import Counter, Scope, Spend, Tally, level, placed
 from sessionware.core.limits import REQUESTS, Limit, span_text
 from sessionware.core.policy import Policy
-from sessionware.core.windows import NEVER, Window, ends_at, period_ms, resets_at, wait_for_fit
+from sessionware.core.windows import NEVER, Sliding, Window, ends_at, period_ms, resets_at, wait_for_fit
 
 CONCURRENT_RETRY_MS: Final = 1_000  # nobody knows when a running request ends; most end within a second
 HOPELESS_MS: Final = 120_000  # a client that would wait longer than this should tell its user instead
+
+# What a header says of one limit: its name, the allowance, what remains, `effective_seconds` and `period_seconds`.
+Glance = tuple[str, int, int, int | None, int | None]
 
 
 class Standing(Struct, frozen=True, gc=False):
@@ -105,6 +108,11 @@ class Standing(Struct, frozen=True, gc=False):
         instant = resets_at(self.window, self.now)
         return None if instant == NEVER else instant
 
+    @property
+    def glance(self) -> Glance:
+        """What a header says of it."""
+        return self.name, self.allowance, self.remaining, self.effective_seconds, self.period_seconds
+
     def _wait(self, cost: int) -> int:
         if self.window is None or self.counter is None:
             return CONCURRENT_RETRY_MS
@@ -121,13 +129,10 @@ def standings(ask: Admission, answer: Admitted, policy: Policy) -> tuple[Standin
         ask = ask.at(answer.now)
     limits = policy.limits
     found = [
-        Standing(
-            spend.limit, limits.get(spend.limit), spend.scope, spend.span, tally.allowance,
-            level(tally.counter, spend), spend.cost, tally.counter, tally.fits, spend.binding, answer.now,
-        )
+        _standing(spend, tally, limits.get(spend.limit), answer.now)
         for spend, tally in zip(ask.spends, answer.tallies, strict=False)
         if tally is not None
-    ]  # fmt: skip
+    ]
     found += [
         Standing(
             lease.limit, limits.get(lease.limit), lease.scope, None, tally.allowance,
@@ -135,6 +140,27 @@ def standings(ask: Admission, answer: Admitted, policy: Policy) -> tuple[Standin
         )
         for lease, tally in zip(ask.leases, answer.leases, strict=False)
     ]  # fmt: skip
+    return tuple(found)
+
+
+def glances(ask: Admission, answer: Admitted) -> tuple[Glance, ...]:
+    """The glance of each standing that binds and has a window, without the standing: every response wants them."""
+    now = answer.now
+    spends = ask.spends if now == ask.now else placed(ask.spends, now)
+    found: list[Glance] = []
+    for index, tally in enumerate(answer.tallies):  # none where counters were not looked at
+        spend = spends[index]
+        if tally is None or not spend.binding:
+            continue
+        window, allowance = spend.span, tally.allowance
+        remaining = allowance - level(tally.counter, spend)
+        if remaining > 0 and isinstance(window, Sliding):  # nearly every one
+            period = window.period
+            found.append(
+                (spend.limit, allowance, remaining, _whole_seconds(period - now % period), period // 1000 or None)
+            )
+        else:
+            found.append(_standing(spend, tally, None, now).glance)
     return tuple(found)
 
 
@@ -156,6 +182,13 @@ def usage_report(ask: Admission, answer: Admitted, policy: Policy) -> list[dict[
         }
         for standing in standings(ask, answer, policy)
     ]
+
+
+def _standing(spend: Spend, tally: Tally, limit: Limit | None, now: int) -> Standing:
+    return Standing(
+        spend.limit, limit, spend.scope, spend.span, tally.allowance,
+        level(tally.counter, spend), spend.cost, tally.counter, tally.fits, spend.binding, now,
+    )  # fmt: skip
 
 
 def _whole_seconds(milliseconds: int) -> int:

@@ -204,9 +204,9 @@ class Store(Protocol):
     async def move(self, move: Move, *, now: int) -> Moved:
         """Rotate an id: payload, revision, times, hits, overrides, bindings, counters, logs and leases stay.
 
-        The birth's `holds` stay too, whatever `move` says; `caps.levels` play no part. Raises
-        `SessionNotFound`, `Conflict`, `SessionExists`, `TooManySessions`; ValueError when the keys lie in
-        different buckets.
+        Watchers hear that the old key is gone. The birth's `holds` stay too, whatever `move` says; `caps.levels`
+        play no part. Raises `SessionNotFound`, `Conflict`, `SessionExists`, `TooManySessions`; ValueError when the
+        keys lie in different buckets.
         """
         ...
 

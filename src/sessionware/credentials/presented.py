@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -13,6 +14,10 @@ from sessionware.credentials.refusals import AmbiguousCredentials, Refused
 from sessionware.errors import InvalidSessionId, SessionNotFound
 
 BEARER: Final = "bearer"
+# RFC 9110 5.6.2: what goes on after `Bearer` with one of these is the name of another scheme.
+_IN_SCHEME: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_NOT_UTF8: Final = "\ufffd"  # stands for bytes that are none: names that differ only there would be one user
+_NOT_IN_TOKEN: Final = re.compile(r"[ ,\t]")
 
 
 class Place(StrEnum):
@@ -87,18 +92,20 @@ def session_ids(ids: tuple[tuple[Place, str], ...]) -> tuple[SessionId | None, M
 def bearer(presented: Presented) -> str | None:
     """The text after `Bearer`, None when there is none: other schemes are not ours to read.
 
-    Raises AmbiguousCredentials for a second Authorization, Refused for a Bearer without exactly one word.
+    Raises AmbiguousCredentials for a second Authorization, Refused for a Bearer without one blank and one word:
+    whoever writes Bearer means to prove something, and must not pass for a stranger.
     """
     if not presented.authorization:
         return None
     if len(presented.authorization) > 1:
         raise AmbiguousCredentials("more than one Authorization: send one")
-    scheme, _, text = presented.authorization[0].partition(" ")
-    if scheme.lower() != BEARER:
-        return None
-    if not text or " " in text or "," in text or "\t" in text:
+    value = presented.authorization[0]
+    scheme, _, text = value.partition(" ")
+    if scheme.lower() == BEARER and text and not _NOT_IN_TOKEN.search(text):
+        return text
+    if value[: len(BEARER)].lower() == BEARER and value[len(BEARER) : len(BEARER) + 1] not in _IN_SCHEME:
         raise Refused("form", "Authorization is not `Bearer`, one space and the token")
-    return text
+    return None
 
 
 def only(values: tuple[str, ...], name: str) -> str | None:
@@ -115,9 +122,9 @@ def user_name(values: tuple[str, ...], name: str) -> str | None:
     user = only(values, name)
     if user is None:
         return None
-    if not is_plain(user) or "," in user or user != user.strip():
+    if not is_plain(user) or "," in user or _NOT_UTF8 in user or user != user.strip():
         raise AmbiguousCredentials(
-            f"{name} must be one name of 1..255 characters, without commas: the proxy must set it, not add to it"
+            f"{name} must be one name of 1..255 characters (UTF-8), no commas: the proxy must set it, not add to it"
         )
     return user
 

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any, ClassVar, Final
 
-from sessionware.errors import InvalidToken, SessionwareError
+from sessionware.errors import InvalidToken, PermissionDenied, SessionwareError
 
 log: Final = logging.getLogger("sessionware.credentials")
 
@@ -28,6 +28,15 @@ class IdentityRequired(SessionwareError):
 
     code: ClassVar[str] = "identity_required"
     status_hint: ClassVar[int] = 401
+
+
+class ForeignId(PermissionDenied):
+    """A proved caller presents a session id of another partition; it was not looked up."""
+
+    def __init__(self, user_id: str | None, org_id: str | None) -> None:
+        super().__init__("Permission denied")
+        self.user_id = user_id
+        self.org_id = org_id
 
 
 class KeysUnavailable(SessionwareError):

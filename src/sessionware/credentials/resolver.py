@@ -14,7 +14,7 @@ from sessionware.core.ids import Addresses, MintedId, SessionName, parse_present
 from sessionware.core.request import client_group
 from sessionware.credentials.presented import Place, Presented, SessionId, session_ids
 from sessionware.credentials.proving import Pending, Prover
-from sessionware.credentials.refusals import IdentityRequired
+from sessionware.credentials.refusals import ForeignId, IdentityRequired
 from sessionware.credentials.resolved import Kind, Proven, Resolved, Target
 from sessionware.credentials.sources import Sources, read_sources
 from sessionware.errors import PermissionDenied, SessionNotFound
@@ -85,6 +85,10 @@ class Resolver:
         """The client that limits count over, believing only trusted proxies."""
         return self._client_group(self._proxies.client(presented.peer, presented.forwarded_for))
 
+    def trusts(self, presented: Presented) -> bool:
+        """Whether what the peer says of its user and client counts."""
+        return self._proxies.trusts(presented.peer)
+
     def check_member(self, groups: Collection[str], org_id: str | None) -> None:
         """Raise PermissionDenied unless one of REQUIRED_GROUPS is there, and an organisation where REQUIRE_ORG asks.
 
@@ -119,7 +123,7 @@ class Resolver:
             return proven.derived
         target = self._own(identity, named) if named is not None else None
         if link is not None and not identity.may_hold(link):
-            raise PermissionDenied(_DENIED)
+            raise ForeignId(identity.user_id, identity.org_id)
         legacy = None if link is None else self._link(link)
         return replace(proven.derived, target=target, link=legacy)
 
@@ -127,7 +131,7 @@ class Resolver:
         """A session of a proved caller; another partition's id is foreign without a lookup, an anonymous one too."""
         if isinstance(named.id, MintedId):
             if not identity.may_hold(named.id):
-                raise PermissionDenied(_DENIED)
+                raise ForeignId(identity.user_id, identity.org_id)
             return self._minted(named.id, named.place)
         key = named_key(identity, named.id, addresses=self._addresses)
         return Target(key, identity.tag, named.id.text, Kind.NAMED, named.place)

@@ -49,7 +49,8 @@ class Breaker:
             self._close()
             return True
         self._consecutive = 0
-        self._roll(now)
+        if now // SECOND_MS != self._second:
+            self._roll(now)
         self._calls[self._second % WINDOW_S] += 1
         return False
 

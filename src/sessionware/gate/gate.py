@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final, assert_never
+from zlib import crc32
 
 from sessionware.clock import monotonic_ms
 from sessionware.core.admission import Admission, Admitted, Outcome
@@ -44,6 +45,7 @@ class Gate:
         self.leases = LeaseKeeper(self.facts, clock=store.clock)
         self._local_facts = FactQueue(local, telemetry=telemetry)
         self._store = store
+        self._admit = self._admit_in_time if failure.deadline_ms else store.admit
         self._local = local
         self._failure = failure
         self._telemetry = telemetry
@@ -81,18 +83,34 @@ class Gate:
 
         `about_session`: the request uses or makes a session. `sessionless` asks for the same request without
         it, planned anew so that its client counts; it is called only when the store is down and the request may
-        go on like that. `named`: the caller chose the costs. Raises what the store raises, except that
-        StoreUnavailable is a decision.
+        go on like that. `named`: the caller chose the costs. A request that wants nothing of the store goes on
+        without it. Raises what the store raises, except that StoreUnavailable is a decision.
         """
-        answer = await self._ask(ask)
-        if isinstance(answer, Admitted):
-            return judge(ask, answer, policy, named=named)
+        if not (about_session or ask.spends or ask.token is not None or ask.leases or ask.opens):
+            return _go_on(ask, policy)
+        began = self._monotonic()
+        entry = self._breaker.enter(began)
+        why = Reason.BREAKER_OPEN
+        if entry is not None:
+            try:
+                answer = await self._admit(ask)
+            except StoreUnavailable as error:
+                why = self._failed(ask, entry, error)
+            except asyncio.CancelledError:
+                self._let_go(ask)
+                raise
+            else:
+                self._answered(answer, entry, began)
+                if (ask.leases or ask.opens) and answer.outcome is Outcome.ADMITTED:
+                    self.leases.register(ask.operation, Running.of(ask))
+                return judge(ask, answer, policy, named=named)
+        self._telemetry.unavailable()
         if about_session:
             if self._failure.sessions == "closed" or sessionless is None:
-                return self._closed(Feature.SESSIONS, answer, ask)
-            self._telemetry.degraded(Feature.SESSIONS, answer, Action.ANONYMOUS)
+                return self._closed(Feature.SESSIONS, why, ask)
+            self._telemetry.degraded(Feature.SESSIONS, why, Action.ANONYMOUS)
             ask = sessionless()
-        return await self._decide_alone(ask, policy, why=answer, named=named)
+        return await self._decide_alone(ask, policy, why=why, named=named)
 
     async def hear(self, event: Event) -> None:
         """What the store's `watch` told: what was revoked before the store went down stays refused."""
@@ -103,47 +121,29 @@ class Gate:
 
     # -------------------------------------------------------------- the store
 
-    async def _ask(self, ask: Admission) -> Admitted | Reason:
-        """The store's answer, or why there is none."""
-        began = self._monotonic()
-        entry = self._breaker.enter(began)
-        if entry is None:
-            self._telemetry.unavailable()
-            return Reason.BREAKER_OPEN
-        try:
-            answer = await self._admit(ask)
-        except StoreUnavailable as error:
-            self._failed(entry)
-            self._let_go(ask)
-            return Reason.STORE_SLOW if isinstance(error.__cause__, TimeoutError) else Reason.STORE_DOWN
-        except asyncio.CancelledError:
-            self._let_go(ask)
-            raise
-        now = self._monotonic()
-        self._down_since = None
-        if self._breaker.succeeded(entry, now):
-            self._telemetry.recovered()
-        self._telemetry.admitted(answer.outcome, now - began)
-        if (ask.leases or ask.opens) and answer.outcome is Outcome.ADMITTED:
-            self.leases.register(ask.operation, Running.of(ask))
-        return answer
-
-    async def _admit(self, ask: Admission) -> Admitted:
+    async def _admit_in_time(self, ask: Admission) -> Admitted:
         deadline_ms = self._failure.deadline_ms
-        if not deadline_ms:
-            return await self._store.admit(ask)
         try:
             async with asyncio.timeout(deadline_ms / 1000):
                 return await self._store.admit(ask)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store did not answer an admission within {deadline_ms} ms") from error
 
-    def _failed(self, entry: int) -> None:
+    def _answered(self, answer: Admitted, entry: int, began: int) -> None:
+        now = self._monotonic()
+        self._down_since = None
+        if self._breaker.succeeded(entry, now):
+            self._telemetry.recovered()
+        self._telemetry.admitted(answer.outcome, now - began)
+
+    def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> Reason:
+        """Note the failure, give back what may have been taken; answers why there is no answer."""
         now = self._monotonic()
         if self._down_since is None:
             self._down_since = now
         self._breaker.failed(entry, now)
-        self._telemetry.unavailable()
+        self._let_go(ask)
+        return Reason.STORE_SLOW if isinstance(error.__cause__, TimeoutError) else Reason.STORE_DOWN
 
     def _let_go(self, ask: Admission) -> None:
         """Nobody knows whether it was applied: give back the slots that it may have taken."""
@@ -157,13 +157,13 @@ class Gate:
         if ask.token is not None and self._is_stale():
             return self._closed(Feature.REVOCATION, why, ask)
         if not (ask.spends or ask.leases or ask.token):
-            return _go_on(ask)
+            return _go_on(ask, policy)
         match self._failure.limits:
             case "closed":
                 return self._closed(Feature.LIMITS, why, ask)
             case "open":
                 self._telemetry.degraded(Feature.LIMITS, why, Action.OPEN)
-                return _go_on(ask)
+                return _go_on(ask, policy)
             case "local":
                 return await self._decide_locally(ask, policy, why=why, named=named)
             case _:
@@ -190,10 +190,10 @@ class Gate:
 
 
 def _wait_ms(operation: bytes) -> int:
-    """Somewhere between 1 and 5 s: operations are random, so clients do not come back together."""
-    return RETRY_MIN_MS + int.from_bytes(operation[-4:], "big") % (RETRY_MAX_MS - RETRY_MIN_MS + 1)
+    """Somewhere between 1 and 5 s, as good as random by operation, so that clients do not come back together."""
+    return RETRY_MIN_MS + crc32(operation) % (RETRY_MAX_MS - RETRY_MIN_MS + 1)
 
 
-def _go_on(ask: Admission) -> Allowed:
+def _go_on(ask: Admission, policy: Policy) -> Allowed:
     """Nothing was asked and nothing taken."""
-    return Allowed(Admitted(Outcome.ADMITTED, ask.now))
+    return Allowed(Admitted(Outcome.ADMITTED, ask.now), ask, policy)

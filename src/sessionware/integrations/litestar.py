@@ -185,8 +185,9 @@ def _answer(request: Request[Any, Any, Any], error: SessionwareError) -> Respons
     scope: Any = request.scope
     passage = passage_of(scope)
     if passage is not None and isinstance(error, OverLimit):
-        passage.standings.extend(error.refused.standings)  # the middleware writes the headers of all that were met
-    problem = failed(error)
+        # The middleware writes the headers of all that were met.
+        passage.standings = (*passage.standings, *error.refused.standings)
+    problem = failed(error, style="off")
     headers = {name.decode(): value.decode() for name, value in problem.headers if name not in _FRAMING}
     return Response(problem.body, status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
 

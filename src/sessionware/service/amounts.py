@@ -2,6 +2,7 @@
 
 await spend(runtime, stand, {"tokens": 532})            takes all of it, or raises
 await charge(runtime, stand, {"tokens": 532})           books what has happened
+await release(runtime, stand, {"storage_mb": 3})        brings a level down
 async with reserve(runtime, stand, {"tokens": 1000}) as hold:
 await hold.settle(tokens=532)
 """
@@ -16,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.admission import Admission, Admitted
-from sessionware.core.amounts import booked, plan_amounts, settlement
+from sessionware.core.amounts import booked, plan_amounts, released, settlement
 from sessionware.core.decision import Refused, judge
 from sessionware.core.facts import Settled
 from sessionware.core.identity import Identity
@@ -25,7 +26,7 @@ from sessionware.core.policy import Caller, Plan, admission
 from sessionware.core.request import Facts
 from sessionware.core.session import Session
 from sessionware.core.standing import Standing
-from sessionware.errors import StoreUnavailable
+from sessionware.errors import SessionwareError, StoreUnavailable
 from sessionware.service.making import identity_of
 from sessionware.service.refusals import raise_refused
 from sessionware.service.runtime import Runtime
@@ -76,33 +77,63 @@ async def charge(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> 
     return await _settle(runtime, stand, spends, runtime.operation())
 
 
+async def release(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> bool:
+    """Bring levels (`total` limits) down by what is no more in use. False when the store could not be told.
+
+    Raises InvalidAmount for what is no amount, and nothing else.
+    """
+    now = runtime.now()
+    spends = released(plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now))
+    return await _settle(runtime, stand, spends, runtime.operation())
+
+
 def reserve(
-    runtime: Runtime, stand: Stand, amounts: Mapping[str, Any], *, has_begun: Callable[[], bool] = lambda: False
+    runtime: Runtime,
+    stand: Stand,
+    amounts: Mapping[str, Any],
+    *,
+    has_begun: Callable[[], bool] = lambda: False,
+    refused: Callable[[SessionwareError], object] = lambda _: None,
 ) -> Reservation:
     """Take an estimate when the block is entered; `settle` in it turns the estimate into the truth.
 
     A block that fails before `has_begun` (the first byte has left) gives everything back; one that ends without
-    `settle` keeps the estimate.
+    `settle` keeps the estimate. `refused` is called with the error that entering the block raises.
     """
-    return Reservation(runtime, stand, amounts, has_begun=has_begun)
+    return Reservation(runtime, stand, amounts, has_begun=has_begun, refused=refused)
 
 
 class Reservation:
     """An estimate that is charged now and adjusted once."""
 
     def __init__(
-        self, runtime: Runtime, stand: Stand, amounts: Mapping[str, Any], *, has_begun: Callable[[], bool]
+        self,
+        runtime: Runtime,
+        stand: Stand,
+        amounts: Mapping[str, Any],
+        *,
+        has_begun: Callable[[], bool],
+        refused: Callable[[SessionwareError], object],
     ) -> None:
         self._runtime = runtime
         self._stand = stand
         self._amounts = amounts
         self._has_begun = has_begun
+        self._refused = refused
         self._operation = runtime.operation()
         self._spends: tuple[Spend, ...] = ()
         self._tallies: tuple[Tally | None, ...] = ()
         self._is_settled = False
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._take()
+        except SessionwareError as error:
+            self._refused(error)
+            raise
+        return self
+
+    async def _take(self) -> None:
         runtime, stand = self._runtime, self._stand
         spends = plan_amounts(runtime.policy, stand.caller, stand.facts, self._amounts, now=runtime.now())
         ask = replace(_ask(runtime, stand, spends), operation=self._operation, once=True)
@@ -111,7 +142,6 @@ class Reservation:
         if isinstance(decision, Refused):
             raise_refused(decision)
         self._spends, self._tallies = ask.spends, answer.tallies
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -195,6 +195,11 @@ class Sessions:
         found = await self.get(session_id, by=by)
         return await amounts.charge(self.runtime, amounts.stand_of(self.runtime, found.record, by.identity), named)
 
+    async def release(self, session_id: str, *, by: Actor = APP, **named: int) -> bool:
+        """Bring the session's levels down by what is no more in use. False when the store could not be told."""
+        found = await self.get(session_id, by=by)
+        return await amounts.release(self.runtime, amounts.stand_of(self.runtime, found.record, by.identity), named)
+
     async def usage(self, session_id: str | None = None, *, by: Actor = APP) -> dict[str, Any]:
         """What a session has used, or without one the caller."""
         runtime = self.runtime

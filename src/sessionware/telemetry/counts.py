@@ -59,6 +59,7 @@ class Counts:
         self.ended: dict[EndReason, int] = dict.fromkeys(EndReason, 0)
         self.degraded: dict[tuple[Feature, Reason, Action], int] = {}
         self.conflicts = 0
+        self.foreign_ids = 0  # presented by a caller who is proved to be somebody else
         self.alerts = 0
         self.latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0
@@ -75,7 +76,11 @@ class Counts:
         self._active_seen, self._active_since = total, 0
 
     def admitted(self, outcome: Outcome, took_ms: int) -> None:
+        """The store has answered an admission, whatever it said."""
         self.admissions[outcome] += 1
+        if not took_ms:  # what a store in this process takes
+            self.latency[0] += 1
+            return
         self.latency[bisect_left(LATENCY_BOUNDS_MS, took_ms)] += 1
         self.latency_sum_ms += took_ms
 

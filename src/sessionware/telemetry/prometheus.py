@@ -46,9 +46,11 @@ class Collector:
             degraded.add_metric([feature.value, why.value, action.value], number)
         conflicts = counter("sessionware_conflicts", "Saves that met another writer")
         conflicts.add_metric([], counts.conflicts)
+        foreign = counter("sessionware_foreign_ids", "Session ids presented by somebody else than their owner")
+        foreign.add_metric([], counts.foreign_ids)
         alerts = counter("sessionware_alerts", "Alerts about sessions with many errors")
         alerts.add_metric([], counts.alerts)
-        return [active, created, ended, admissions, self._latency(), degraded, conflicts, alerts]
+        return [active, created, ended, admissions, self._latency(), degraded, conflicts, foreign, alerts]
 
     def _latency(self) -> Any:
         seconds = [str(bound / 1000) for bound in LATENCY_BOUNDS_MS] + ["+Inf"]

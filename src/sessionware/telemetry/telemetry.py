@@ -10,7 +10,6 @@ from typing import Final
 from msgspec import Struct
 
 from sessionware.clock import monotonic_ms, wall_ms
-from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.session import Ended, Session
@@ -47,16 +46,13 @@ class Telemetry:
         wall: Callable[[], int] = wall_ms,
     ) -> None:
         self.counts = counts or Counts()
+        self.admitted = self.counts.admitted  # on every request, and nothing else is told of it
         self._audit = audit
         self._wall = wall
         self._each_second = Throttle(SECOND_MS, monotonic=monotonic)
         self._each_minute = Throttle(MINUTE_MS, monotonic=monotonic)
 
     # -------------------------------------------------------------- requests
-
-    def admitted(self, outcome: Outcome, took_ms: int) -> None:
-        """The store has answered an admission, whatever it said."""
-        self.counts.admitted(outcome, took_ms)
 
     def refused(self, refused: Refused, who: Who = NOBODY) -> None:
         """A request was refused: by a limit, an unknown session, a full cap, or a store that is down."""
@@ -66,6 +62,7 @@ class Telemetry:
 
     def foreign_id(self, who: Who = NOBODY) -> None:
         """Somebody presented a session id that is another owner's. `who` is the caller, not the owner."""
+        self.counts.foreign_ids += 1
         self._record(Happening.FOREIGN_ID, who)
 
     def key_used(self, name: str, who: Who = NOBODY) -> None:

@@ -1,4 +1,4 @@
-"""Public aids for testing: the store contract, a manual clock, makers of values, a store that fails on command."""
+"""Public aids for testing: a client of any app, the store contract, a manual clock, fake issuers, failing stores."""
 
 import sys
 
@@ -7,10 +7,15 @@ if "pytest" in sys.modules:  # a failed law then shows its values; nobody else p
 
     pytest.register_assert_rewrite("sessionware.testing.contract")
 
+from sessionware.testing.app_client import Client, client
 from sessionware.testing.build import Maker
 from sessionware.testing.check import Report, Result, check_store
 from sessionware.testing.clock import ManualClock
 from sessionware.testing.contract import StoreContract
 from sessionware.testing.faulty import Fault, FaultyStore, Gate
+from sessionware.testing.tokens import FakeIssuer, KeyServer, SigningKey
 
-__all__ = ["Fault", "FaultyStore", "Gate", "Maker", "ManualClock", "Report", "Result", "StoreContract", "check_store"]
+__all__ = [
+    "Client", "FakeIssuer", "Fault", "FaultyStore", "Gate", "KeyServer", "Maker", "ManualClock", "Report", "Result",
+    "SigningKey", "StoreContract", "check_store", "client",
+]  # fmt: skip

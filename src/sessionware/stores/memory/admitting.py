@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from sessionware.core.admission import VICTIM_SCAN, Admission, Admitted, NewSession, Outcome
-from sessionware.core.ledger import Counter, LeaseTally, Scope, Spend, Tally, When
+from sessionware.core.ledger import Counter, LeaseTally, Scope, Spend, Tally, When, charged, fits, rolled
 from sessionware.core.rules import (
     NO_OVERRIDES,
     allowance_of,
@@ -18,8 +20,6 @@ from sessionware.core.rules import (
     operation_name,
     refusal,
     repeats,
-    tally,
-    tally_after,
     victims_wanted,
 )
 from sessionware.core.session import Ended, EndReason, Link, Session
@@ -27,7 +27,11 @@ from sessionware.stores.memory.records import Record
 from sessionware.stores.memory.state import OwnerRow, State
 
 Room = list[tuple[Record, EndReason]]
-_NO_ROW = OwnerRow()
+_NO_ROW: Final = OwnerRow()
+# Asked on every request, so looked up once: a member of an enum costs ten times a global.
+_IN_SESSION: Final = Scope.SESSION
+_IF_CREATED: Final = When.CREATED
+_ADMITTED: Final = Outcome.ADMITTED
 
 
 def admit(state: State, ask: Admission) -> Admitted:
@@ -45,7 +49,7 @@ def admit(state: State, ask: Admission) -> Admitted:
         if first is not None and repeats(first, session):
             return first
     makes = record is None and ask.new is not None
-    found, refused = _weigh(state, ask, record, row, makes=makes)
+    found, refused = _weigh(state, ask, record, row, makes=makes) if ask.spends else ([], False)
     leases = _lease_tallies(state, ask, session, row) if ask.leases else ()
     if refused or (leases and is_refused((), zip(ask.leases, leases, strict=True))):
         return Admitted(
@@ -60,14 +64,14 @@ def admit(state: State, ask: Admission) -> Admitted:
             return Admitted(Outcome.FULL, now, tallies=_shown_tallies(found), leases=leases, full=room, evicted=swept)
         record, evicted = make(state, ask.new, room, now, hits=int(ask.touch))
         evicted = swept + evicted
-    charged = _charge(state, record, found)
+    tallies = _charge(state, record, found) if found else ()
     held = _hold(state, ask, record, leases) if leases or ask.opens else ()
     if record is not None:
         _write(state, ask, record, touch=ask.touch and not is_new)
         if link is not None and ask.touch:
             link = state.links.touch(record, link, now)
     shown = _shown(record.session, ask) if record is not None else None
-    answer = Admitted(Outcome.ADMITTED, now, shown, is_new, charged, held, link)
+    answer = Admitted(_ADMITTED, now, shown, is_new, tallies, held, link)
     if ask.once:
         owner, name = operation_name(ask)
         state.operations.keep(owner, "admit", name, answer, now)
@@ -151,44 +155,42 @@ def _reason(state: State, ask: Admission) -> EndReason | None:
     return death(record.session, now=ask.now, not_before=state.owners.get(birth.owner, _NO_ROW).not_before)
 
 
-# A spend, where its counter lies, and what was found there; the tally is None when the spend takes no part.
-_Found = list[tuple[Spend, bytes, Tally | None]]
+# A spend, where its counter lies, the counter as the spend's window sees it, the allowance that holds, whether it
+# fits. The counter is None when the spend takes no part.
+_Found = list[tuple[Spend, bytes, Counter | None, int, bool]]
 
 
 def _weigh(state: State, ask: Admission, record: Record | None, row: OwnerRow, *, makes: bool) -> tuple[_Found, bool]:
     """Roll every counter; say also whether a binding spend does not fit."""
-    own = record.session.limits if record is not None else NO_OVERRIDES
+    now = ask.now
+    own, inside = (record.session.limits, record.counters) if record is not None else (NO_OVERRIDES, None)
     overridden = own or row.limits
     found: _Found = []
     refused = False
     for spend in ask.spends:
-        place = place_of(state, spend, ask.now)
-        if spend.when is When.CREATED and not makes:
-            found.append((spend, place, None))
+        place, allowance = spend.key, spend.allowance
+        if not makes and spend.when is _IF_CREATED:
+            found.append((spend, place, None, allowance, True))
             continue
-        allowance = spend.allowance
+        if spend.scope is not _IN_SESSION:
+            place, counter = state.counters.find(spend, now)
+        else:
+            counter = inside.get(place) if inside else None
         if overridden:
-            allowance = allowance_of(spend.limit, allowance, ask.now, own, row.limits)
-        each = tally(spend, counter_at(state, record, spend, place), allowance)
-        found.append((spend, place, each))
-        if not each.fits and spend.binding:
+            allowance = allowance_of(spend.limit, allowance, now, own, row.limits)
+        if counter is None or counter.window != spend.window:
+            counter = rolled(counter, spend.window)
+        is_fit = fits(counter, spend, allowance)
+        found.append((spend, place, counter, allowance, is_fit))
+        if not is_fit and spend.binding:
             refused = True
     return found, refused
 
 
 def _shown_tallies(found: _Found) -> tuple[Tally | None, ...]:
-    return tuple([each for _, _, each in found])
-
-
-def place_of(state: State, spend: Spend, now: int) -> bytes:
-    """Where the spend's counter lies. Ask once per step: a counter that is made may send the next one elsewhere."""
-    return spend.key if spend.scope is Scope.SESSION else state.counters.place_of(spend, now)
-
-
-def counter_at(state: State, record: Record | None, spend: Spend, place: bytes) -> Counter | None:
-    if spend.scope is Scope.SESSION:
-        return record.counters.get(place) if record is not None and record.counters else None
-    return state.counters.get(place)
+    return tuple(
+        [None if counter is None else Tally(counter, allowance, is_fit) for _, _, counter, allowance, is_fit in found]
+    )
 
 
 def _lease_tallies(state: State, ask: Admission, session: Session | None, row: OwnerRow) -> tuple[LeaseTally, ...]:
@@ -202,20 +204,21 @@ def _lease_tallies(state: State, ask: Admission, session: Session | None, row: O
 
 
 def _charge(state: State, record: Record | None, found: _Found) -> tuple[Tally | None, ...]:
-    charged: list[Tally | None] = []
-    for spend, place, before in found:
-        if before is None or spend.cost == 0:
-            charged.append(before)
+    tallies: list[Tally | None] = []
+    for spend, place, counter, allowance, is_fit in found:
+        if counter is None:
+            tallies.append(None)
             continue
-        after = tally_after(before, spend)
-        charged.append(after)
-        put_counter(state, record, spend, place, after.counter)
-    return tuple(charged)
+        after = charged(counter, spend.cost)
+        tallies.append(Tally(after, allowance, is_fit))
+        if spend.cost:
+            put_counter(state, record, spend, place, after)
+    return tuple(tallies)
 
 
 def put_counter(state: State, record: Record | None, spend: Spend, place: bytes, counter: Counter) -> None:
     """Write one counter where its scope says; a session counter without a session has nowhere to go."""
-    if spend.scope is not Scope.SESSION:
+    if spend.scope is not _IN_SESSION:
         state.counters.set(place, counter, stale_at=spend.stale_at)
     elif record is not None:
         if record.counters is None:

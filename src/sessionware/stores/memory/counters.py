@@ -22,30 +22,34 @@ class Counters:
     def __init__(self, cap: int) -> None:
         self._cap = cap
         self._counters: dict[bytes, Counter] = {}
+        self.standing = self._counters.get  # the counter under a key: on every request, so without a call between
         self._stale_at: dict[bytes, int] = {}
         self._wheel = Wheel()
 
     def __len__(self) -> int:
         return len(self._counters)
 
-    def place_of(self, spend: Spend, now: int) -> bytes:
-        """Where the spend's counter lies; the overflow when it is a new client's and there is no room."""
+    def find(self, spend: Spend, now: int) -> tuple[bytes, Counter | None]:
+        """Where the spend's counter lies, and the counter; the overflow for a new client's when there is no room.
+
+        Ask once per step: a counter that is made may send the next one elsewhere.
+        """
         key = spend.key
-        if key in self._counters:
-            return key
+        counter = self._counters.get(key)
+        if counter is not None:
+            return key, counter
         self._drop_stale(now, SWEEP)
         if spend.scope is not Scope.CLIENT or len(self._counters) < self._cap:
-            return key
-        return b"overflow" + spend.limit.encode() + (int.from_bytes(key[:4]) % OVERFLOW_BUCKETS).to_bytes(2)
-
-    def get(self, key: bytes) -> Counter | None:
-        return self._counters.get(key)
+            return key, None
+        shared = b"overflow" + spend.limit.encode() + (int.from_bytes(key[:4]) % OVERFLOW_BUCKETS).to_bytes(2)
+        return shared, self._counters.get(shared)
 
     def set(self, key: bytes, counter: Counter, *, stale_at: int) -> None:
-        if key not in self._counters:
-            self._file(key, stale_at)
         self._counters[key] = counter
-        if stale_at > self._stale_at.get(key, 0):  # a lagging clock does not make it worthless earlier
+        known = self._stale_at.get(key)
+        if known is None:
+            self._file(key, stale_at)
+        if known is None or stale_at > known:  # a lagging clock does not make it worthless earlier
             self._stale_at[key] = stale_at
 
     def level(self, key: bytes) -> int:

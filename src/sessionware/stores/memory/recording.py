@@ -24,13 +24,13 @@ from sessionware.core.facts import (
     Touched,
     UserLimits,
 )
-from sessionware.core.ledger import adjusted
+from sessionware.core.ledger import Scope, adjusted
 from sessionware.core.rules import overridden
 from sessionware.core.session import Ended, EndReason, deadline
 from sessionware.core.store import PAGE_MAX, Page, Query
 from sessionware.stores.cursor import read_cursor, write_cursor
-from sessionware.stores.memory.admitting import counter_at, place_of, put_counter
-from sessionware.stores.memory.records import place_of as place_of_record
+from sessionware.stores.memory.admitting import put_counter
+from sessionware.stores.memory.records import place_of
 from sessionware.stores.memory.state import State
 
 
@@ -103,10 +103,10 @@ def page(state: State, query: Query, now: int) -> Page:
     if query.owner is None:
         found = records.live_after(created_at, hash_, now=now, count=wanted + 1)
     else:
-        owned = (each for each in records.owned(query.owner) if place_of_record(each) > (created_at, hash_))
+        owned = (each for each in records.owned(query.owner) if place_of(each) > (created_at, hash_))
         found = list(islice((each for each in owned if now < each.session.expires_at), wanted + 1))
     shown = found[:wanted]
-    cursor = write_cursor(*place_of_record(shown[-1])) if len(found) > wanted else ""
+    cursor = write_cursor(*place_of(shown[-1])) if len(found) > wanted else ""
     return Page(tuple([record.session.without_payload() for record in shown]), total, cursor)
 
 
@@ -126,8 +126,12 @@ def _settle(state: State, fact: Settled, now: int) -> bool:
         return False
     record = state.live(fact.session, now) if fact.session is not None else None
     for spend in fact.spends:
-        place = place_of(state, spend, now)
-        changed = adjusted(counter_at(state, record, spend, place), window=spend.window, cost=spend.cost)
+        place, counter = spend.key, None
+        if spend.scope is not Scope.SESSION:
+            place, counter = state.counters.find(spend, now)
+        elif record is not None and record.counters:
+            counter = record.counters.get(place)
+        changed = adjusted(counter, window=spend.window, cost=spend.cost)
         if changed is not None:
             put_counter(state, record, spend, place, changed)
     state.operations.keep(fact.owner, "settle", fact.operation, True, now)  # noqa: FBT003  # the answer itself

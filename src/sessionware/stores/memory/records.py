@@ -10,7 +10,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from sessionware.core.admission import VICTIM_SCAN
-from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import Counter
 from sessionware.core.rules import index_lags
 from sessionware.core.session import Link, Session
@@ -65,6 +64,7 @@ class Records:
 
     def __init__(self) -> None:
         self._records: dict[bytes, Record] = {}
+        self.by_hash = self._records.get  # on every request: the dict's own, without a call between
         self._by_owner = Groups()
         self._by_token = Groups()
         self._ordered: list[Record] = []  # may hold the dead, until there are more of them than living
@@ -73,12 +73,6 @@ class Records:
 
     def __len__(self) -> int:
         return len(self._records)
-
-    def get(self, key: SessionKey) -> Record | None:
-        return self._records.get(key.hash)
-
-    def by_hash(self, hash_: bytes) -> Record | None:
-        return self._records.get(hash_)
 
     def add(self, session: Session) -> Record:
         record = Record(session)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sessionware.clock import HostClock
 from sessionware.core.admission import Admission, Admitted, NewSession
-from sessionware.core.facts import Event, Fact, Revocation
+from sessionware.core.facts import Event, Fact, Revocation, SessionGone
 from sessionware.core.ids import SALT_BYTES, Addresses, SessionKey
 from sessionware.core.session import Ended, EndReason, Link, Session, deadline
 from sessionware.core.store import (
@@ -35,6 +35,7 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, TooMany
 from sessionware.stores.memory import admitting, recording
 from sessionware.stores.memory.records import Record
 from sessionware.stores.memory.state import State
+from sessionware.stores.memory.usual import admit_usual
 
 COUNTERS_CAP: Final = 1_000_000  # about 250 MB of counters; new clients share beyond it
 
@@ -56,7 +57,7 @@ class MemoryStore:
         self._state.events.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        return admitting.admit(self._state, ask)
+        return admit_usual(self._state, ask) or admitting.admit(self._state, ask)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         state, birth = self._state, new.session.birth
@@ -160,6 +161,7 @@ class MemoryStore:
         made, evicted = admitting.make(state, moving, room, now)
         made.counters, made.logs, made.open = record.counters, record.logs, record.open
         state.links.carry(record, made)
+        state.events.publish(SessionGone(move.old, EndReason.ROTATED))
         return Moved(made.session, unlinked, evicted)
 
     async def delete(self, key: SessionKey, *, now: int, reason: EndReason = EndReason.ENDED) -> Ended | None:

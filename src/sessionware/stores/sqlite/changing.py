@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.admission import NewSession
+from sessionware.core.facts import SessionGone
 from sessionware.core.ids import SessionKey
 from sessionware.core.session import Ended, EndReason, Link, Session, deadline
 from sessionware.core.store import Created, Linked, Log, Making, Move, Moved, Unlinked
@@ -198,6 +199,7 @@ def move(tables: Tables, moving: tuple[Move, int]) -> Moved:
         tables.execute(_COUNT, (new_key.hash, log, count))
     if carries:
         links.carry(tables, held, new_key)
+    tables.publish(SessionGone(asked.old, EndReason.ROTATED), now)
     return Moved(full, unlinked, evicted)
 
 

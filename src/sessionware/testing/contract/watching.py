@@ -19,6 +19,7 @@ from sessionware.core.facts import (
 from sessionware.core.session import EndReason, Override
 from sessionware.core.windows import NEVER
 from sessionware.testing.contract.exam import Exam, law
+from sessionware.testing.contract.moving import rotate
 from sessionware.testing.contract.scene import Scene, hear, hear_of
 
 
@@ -47,6 +48,14 @@ class Watching(Exam):
         await hear_of(watch, SessionGone(ended.key, EndReason.UPSTREAM_LOST))
         await hear_of(watch, SessionGone(expired.key, EndReason.EXPIRED))
         await hear_of(watch, SessionGone(unlinked.key, EndReason.ENDED))
+
+    @law
+    async def test_an_id_that_was_rotated_away_is_heard_of(self, scene: Scene) -> None:
+        """SES-11: what was opened under it must close."""
+        watch = await listening(scene)
+        work = await scene.start()
+        await rotate(scene, work)
+        await hear_of(watch, SessionGone(work.key, EndReason.ROTATED))
 
     @law
     async def test_revocations_are_heard(self, scene: Scene) -> None:

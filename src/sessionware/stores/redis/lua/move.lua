@@ -73,4 +73,5 @@ for _, log in ipairs({{':context', tonumber(ARGV[8])}, {':events', tonumber(ARGV
     call('RPUSH', base .. 'g:' .. id .. log[1], ARGV[item])
   end
 end
+publish('G' .. old .. string.sub(base, -3, -2) .. 'rotated')
 return {'moved', shown(id, true), unlinked, evicted}
