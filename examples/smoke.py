@@ -5,7 +5,7 @@
 
 Prints a line for each check, and exits 0 if all of them hold, else 1. It leaves no session behind.
 """
-# ruff: noqa: INP001, T201  # a script of its own, which prints
+# ruff: noqa: T201  # a script of its own, which prints
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from sessionware.core.store import Query
+from sessionware.errors import LimitExceeded
 from tests.asgi.test_guard import count
 from tests.asgi.world import World, token, world
 
@@ -163,6 +164,60 @@ def test_a_socket_that_is_cancelled_by_the_server_stays_cancelled() -> None:
         assert there.engine.ends.waiting() == []
 
     live(scenario)
+
+
+async def greedy(socket: WebSocket) -> None:
+    """Spends more than there is before it accepts."""
+    await socket.receive()
+    await socket.state.session.spend(tokens=6)
+    await socket.state.session.spend(tokens=6)
+
+
+async def hidden(socket: WebSocket) -> None:
+    """The same in a framework that closes for whatever was raised."""
+    try:
+        await greedy(socket)
+    except LimitExceeded:
+        await socket.close(4500)
+
+
+async def late(socket: WebSocket) -> None:
+    """The same once it has accepted."""
+    await socket.accept()
+    await socket.state.session.spend(tokens=6)
+    await socket.state.session.spend(tokens=6)
+
+
+def handshake(app: Any, extensions: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Everything that is sent to a client that connects."""
+    sent: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        async with world([WebSocketRoute("/ws", app)], limits="10 tokens/day per user") as there:
+            client = Client(there, extensions=extensions, authorization=f"Bearer {token('alice')}")
+            await client.running
+            while not client.sent.empty():
+                sent.append(client.sent.get_nowait())
+
+    asyncio.run(run())
+    return sent
+
+
+@pytest.mark.parametrize("app", [greedy, hidden])
+def test_what_an_app_is_refused_before_it_accepts_refuses_the_handshake(app):
+    start, body = handshake(app, {"websocket.http.response": {}})
+    assert (start["type"], start["status"], body["type"]) == (
+        "websocket.http.response.start", 429, "websocket.http.response.body",
+    )  # fmt: skip
+    assert b"quota_exceeded" in body["body"]
+    (closed,) = handshake(app, None)
+    assert (closed["type"], closed["code"]) == ("websocket.close", 4429)
+
+
+def test_what_an_app_is_refused_once_it_accepted_closes_the_socket() -> None:
+    accepted, closed = handshake(late, None)
+    assert accepted["type"] == "websocket.accept"
+    assert (closed["type"], closed["code"], closed["reason"]) == ("websocket.close", 4429, "limit exceeded")
 
 
 def test_a_new_session_is_handed_out_with_the_acceptance() -> None:

@@ -51,7 +51,7 @@ def test_it_works_however_it_is_mounted_without_lifespan(way):
             app: Any = Starlette(routes=routes)
             app.add_middleware(SessionMiddleware, limits="100/minute per session")
         elif way == "Middleware":
-            app = Starlette(routes=routes, middleware=[Middleware(SessionMiddleware)])  # type: ignore[arg-type]
+            app = Starlette(routes=routes, middleware=[Middleware(SessionMiddleware)])
         elif way == "outer wrap":
             app = SessionMiddleware(Starlette(routes=routes))
         else:

@@ -107,11 +107,7 @@ class Exchange:
             return message
         entered, options, passage = self._entered, self._engine.options, self._passage
         headers = self._without_spend(message.get("headers", ()))
-        glances = entered.decision.glances
-        if passage.standings:
-            met = [each.glance for each in passage.standings if each.binding and each.window is not None]
-            glances = (*glances, *met)
-        headers += limit_headers(glances, style=options.ratelimit_headers)
+        headers += limit_headers(passage.met, style=options.ratelimit_headers)
         session = passage.session
         if session is not None:
             headers += handing_headers(options, self._scope, entered.visit, session)
@@ -136,11 +132,9 @@ class Exchange:
                     await session.save()
             except SAID_TO_CLIENT as error:
                 log.warning("session %s: not saved: %s", "" if session is None else session.ref, error)
-                return failed(error, style=self._engine.options.ratelimit_headers)
+                return self._said(error)
         elif self._status == FAILED and passage.refusal is not None:
-            return failed(
-                passage.refusal, style=self._engine.options.ratelimit_headers
-            )  # the framework made a 500 of an error of ours that nobody caught
+            return self._said(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
         passage.has_begun = True
         return None
 
@@ -151,7 +145,10 @@ class Exchange:
         if self._status or error.status_hint == FAILED:
             raise error
         self._status = error.status_hint
-        await respond(self._send, failed(error, style=self._engine.options.ratelimit_headers))
+        await respond(self._send, self._said(error))
+
+    def _said(self, error: SessionwareError) -> Problem:
+        return failed(error, style=self._engine.options.ratelimit_headers, met=self._passage.met)
 
     # -------------------------------------------------------------- streams
 

@@ -7,6 +7,7 @@ from sessionware.asgi.entering import enter
 from sessionware.asgi.exchange import Exchange
 from sessionware.asgi.messages import App, Receive, Scope, Send, respond
 from sessionware.asgi.options import Engine
+from sessionware.asgi.passage import pass_unseen
 from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.reading import host_of, is_preflight
 from sessionware.asgi.refusing import refuse
@@ -22,6 +23,7 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
         await refuse(scope, receive, send, problem(421, "Host not allowed", "host_not_allowed"))
         return
     if scope["path"] in options.exempt_paths or (scope.get("method") == "OPTIONS" and is_preflight(scope)):
+        pass_unseen(scope)
         await app(scope, receive, send)
         return
     if scope["type"] == "websocket":

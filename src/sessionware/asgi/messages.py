@@ -11,7 +11,7 @@ Message = Any  # a mapping that its type describes; every server and framework a
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]  # the same: Litestar's own scopes are TypedDicts
 
 
 async def respond(send: Send, answer: Problem, *, prefix: str = "http.response") -> None:

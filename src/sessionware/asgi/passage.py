@@ -5,7 +5,7 @@ Integrations find it in the scope: `passage_of(scope)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from sessionware.asgi.messages import Scope
 from sessionware.asgi.options import Engine
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.session import Session
-from sessionware.core.standing import Standing
+from sessionware.core.standing import Glance, Standing
 from sessionware.errors import SessionwareError
 from sessionware.gate import Running
 
@@ -26,13 +26,15 @@ class Passage:
     """One request or socket that was let in.
 
     `refusal` is what refused it last while it ran, for an app that does not catch it. `has_begun`: the first byte of
-    the answer has left. `standings` are the limits that it met beside those of its admission.
+    the answer has left. `standings` are the limits that it met beside those of its admission, `taken` those of its
+    route, each once however often it is asked for.
     """
 
     refusal: SessionwareError | None = None
     has_begun = False
     told: Told | None = None
     standings: tuple[Standing, ...] = ()
+    taken: tuple[object, ...] = ()
     _operations: tuple[bytes, ...] = ()
 
     def __init__(self, engine: Engine, entered: Entered) -> None:
@@ -45,6 +47,18 @@ class Passage:
         elif making.is_lazy and making.new is not None:
             self.session = RequestSession(engine, self, entered, making.new.session)
             self.session.is_unborn(making.new)
+
+    @property
+    def met(self) -> Sequence[Glance]:
+        """How the limits stand that it has met; of those that it met twice, as they stood last."""
+        first, later = self.entered.decision.glances, self.standings
+        if not later:
+            return first
+        again = {standing.name for standing in later}
+        return (
+            *[glance for glance in first if glance[0] not in again],
+            *[standing.glance for standing in later if standing.binding and standing.window is not None],
+        )
 
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
@@ -89,12 +103,23 @@ class Passage:
             self.told = None
 
 
-def passage_of(scope: Mapping[str, Any]) -> Passage:
-    """The passage of this request. Raises RuntimeError where SessionMiddleware is not in front of the app."""
-    found = scope.get(SCOPE_KEY)
-    if isinstance(found, Passage):
+def pass_unseen(scope: Scope) -> None:
+    """Let a request through without a session and without limits: its path is exempt."""
+    state = scope.get("state")
+    if state is None:
+        state = scope["state"] = {}
+    state["session"] = None
+    scope[SCOPE_KEY] = None
+
+
+def passage_of(scope: Mapping[str, Any]) -> Passage | None:
+    """The passage of this request; None on an exempt path.
+
+    Raises RuntimeError where SessionMiddleware is not in front of the app.
+    """
+    found = scope.get(SCOPE_KEY, scope)
+    if found is None or isinstance(found, Passage):
         return found
     raise RuntimeError(
-        "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware)), "
-        "and do not ask on a path that EXEMPT_PATHS leaves out"
+        "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware))"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from msgspec import Struct
 from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
+from sessionware.core.standing import Glance
 from sessionware.errors import InvalidToken, LimitExceeded, SessionwareError, TooManySessions
 from sessionware.service.refusals import OverLimit, OwnerFull, SessionDead
 
@@ -60,10 +62,15 @@ def problem(
     )
 
 
-def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Problem:
-    """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST)."""
+def refused(refusal: Refused, *, style: Style, status: int | None = None, met: Iterable[Glance] = ()) -> Problem:
+    """What a refused request is told. `status` stands for the hint where a path knows better (404 on REST).
+
+    `met` are the limits that it had passed before.
+    """
     extra: dict[str, Any] = {}
-    headers = limit_headers(refusal.glances, style=style)
+    asked = {glance[0] for glance in refusal.glances}
+    before = [glance for glance in met if glance[0] not in asked]
+    headers = limit_headers((*before, *refusal.glances), style=style)
     if refusal.reason is not None:
         extra["reason"] = refusal.reason.value
     elif refusal.code == "session_invalid":
@@ -89,10 +96,13 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None) -> Pro
     return problem(status or refusal.status_hint, refusal.message, refusal.code, extra=extra, headers=headers)
 
 
-def failed(error: SessionwareError, *, style: Style = "draft") -> Problem:
-    """What an error of ours says to the client; nothing of what it says to the log that could be a secret."""
+def failed(error: SessionwareError, *, style: Style = "draft", met: Iterable[Glance] = ()) -> Problem:
+    """What an error of ours says to the client; nothing of what it says to the log that could be a secret.
+
+    `met` are the limits that the request had passed before one refused it.
+    """
     if isinstance(error, OverLimit):
-        return refused(error.refused, style=style)
+        return refused(error.refused, style=style, met=met)
     extra: dict[str, Any] = {}
     headers = _challenge(error.code)
     text = _TEXTS.get(error.code) or str(error)

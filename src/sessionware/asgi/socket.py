@@ -25,6 +25,7 @@ from sessionware.telemetry import Action, Feature, Reason
 
 PROTOCOL: Final = "sessionware"  # what is answered to a client that offered its id as a subprotocol
 SESSION_OVER: Final = 4401
+FAILED: Final = 500
 SAVE_EVERY_S: Final = 1.0
 SAVE_AT_CLOSE_S: Final = 1.0
 log: Final = logging.getLogger("sessionware")
@@ -55,6 +56,8 @@ class _Socket:
         self._counts_messages = any(ladder.resource == MESSAGES for ladder in engine.runtime.policy.ladders)
         self._saving: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._is_accepted = False
+        self._has_begun = False  # the app has heard of the handshake
 
     @property
     def _session(self) -> RequestSession | None:
@@ -70,8 +73,8 @@ class _Socket:
         close_at_expiry(engine, told, identity)
         try:
             await self._run_until_told(running, told)
-        except LimitExceeded as error:
-            await self._close(CLOSED_BY_US + error.status_hint, "limit exceeded")
+        except SessionwareError as error:
+            await self._refuse(error)
         finally:
             self._passage.finish()
             await self._save_last(is_over=told.is_over)
@@ -90,6 +93,7 @@ class _Socket:
 
     async def _heard(self) -> Message:
         message = await self._receive()
+        self._has_begun = True
         if message["type"] == "websocket.receive":
             await self._count()
             self._save_soon()
@@ -114,6 +118,10 @@ class _Socket:
         if kind == "websocket.accept":
             message = await self._accepting(message)
         elif kind == "websocket.close":
+            refusal = self._passage.refusal
+            if refusal is not None and not self._is_accepted:
+                await self._turn_away(refusal)  # the framework closed for an error of ours that nobody caught
+                return
             self._closing.set()
         await self._send(message)
         self._save_soon()
@@ -121,7 +129,7 @@ class _Socket:
     async def _accepting(self, message: Message) -> Message:
         """The acceptance with ours: the subprotocol that the client asked for, and a new id."""
         await self._save()
-        self._passage.has_begun = True
+        self._passage.has_begun = self._is_accepted = True
         if PROTOCOL in (self._scope.get("subprotocols") or ()) and not message.get("subprotocol"):
             message = {**message, "subprotocol": PROTOCOL}
         added = handing_headers(self._engine.options, self._scope, self._entered.visit, self._session)
@@ -159,9 +167,33 @@ class _Socket:
             self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
             log.warning("session %s: what a socket changed is lost: %s", session.ref, error)
 
+    async def _refuse(self, error: SessionwareError) -> None:
+        """The app let an error of ours through: it is the answer, unless it is the app's own fault."""
+        if error.status_hint == FAILED:
+            raise error
+        if self._is_accepted:
+            is_limit = isinstance(error, LimitExceeded)
+            await self._close(CLOSED_BY_US + error.status_hint, "limit exceeded" if is_limit else error.code)
+        else:
+            await self._turn_away(error)
+
+    async def _turn_away(self, error: SessionwareError) -> None:
+        """Refuse the handshake as we do before the app hears of it."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        answer = failed(error, style=self._engine.options.ratelimit_headers)
+        with contextlib.suppress(RuntimeError, OSError):
+            await refuse(self._scope, _nothing if self._has_begun else self._receive, self._send, answer)
+
     async def _close(self, code: int, reason: str) -> None:
         if self._closing.is_set():
             return
         self._closing.set()
         with contextlib.suppress(RuntimeError, OSError):  # the client may have gone already
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def _nothing() -> Message:
+    """The handshake was received already."""
+    return {"type": "websocket.connect"}

@@ -23,6 +23,7 @@ from sessionware.credentials.resolver import Resolver
 from sessionware.credentials.sources import Sources, read_sources
 from sessionware.errors import ConfigError, PayloadUnreadable, StoreUnavailable
 from sessionware.gate import Gate
+from sessionware.integrations.documenting import document
 from sessionware.reaper import Reaper
 from sessionware.service.runtime import Runtime, operations
 from sessionware.service.sessions import Sessions
@@ -127,6 +128,7 @@ class Sessionware:
                 "wrap it, `app = SessionMiddleware(app, sessionware)`"
             )
         add(SessionMiddleware, sessionware=self, api=api)
+        document(app, self.settings)
 
     async def aclose(self) -> None:
         """Tell what waits, stop the loops, leave the store. Does nothing when it is not started."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from starlette.middleware.cors import CORSMiddleware
 
@@ -14,6 +14,7 @@ from sessionware.asgi.refusing import refuse
 from sessionware.assembly.api_at import ApiAt
 from sessionware.assembly.installation import Sessionware, settings_from
 from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.integrations.documenting import document
 
 EXPOSED: Final = ("X-Session-ID", "Mcp-Session-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
 
@@ -26,7 +27,16 @@ class SessionMiddleware:
     Raises ConfigError for a setting that cannot work, with its name, its value and the way out.
     """
 
+    # Type checkers match it with `add_middleware` only if no keyword of the settings could be the app.
+    @overload
     def __init__(
+        self, app: App, /, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, *, app: App, sessionware: Sessionware | None = None, api: str | None = None, **settings: Any
+    ) -> None: ...
+    def __init__(  # type: ignore[misc]  # no setting is called app
         self, app: App, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any
     ) -> None:
         if sessionware is not None and settings:
@@ -47,6 +57,7 @@ class SessionMiddleware:
         if kind in {"http", "websocket"}:
             await self._serve(scope, receive, send)
         elif kind == "lifespan":
+            document(scope.get("app", self.app), self.sessionware.settings)
             await _Lifespan(self.sessionware, receive, send).run(self.app, scope)
         else:
             await self.app(scope, receive, send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Final, assert_never
 
@@ -112,15 +112,25 @@ class Ladder(Struct, frozen=True):
         return None
 
 
-def compile_ladders(limits: Iterable[Limit], *, addresses: Addresses) -> tuple[Ladder, ...]:
-    """Group limits by name, in the order of their first rung, and hash what never changes."""
+def what_it_names(limit: Limit) -> str:
+    """The requests that a limit speaks of, as part of where it counts."""
+    return str(limit.what)
+
+
+def compile_ladders(
+    limits: Iterable[Limit], *, addresses: Addresses, about: Callable[[Limit], str] = what_it_names
+) -> tuple[Ladder, ...]:
+    """Group limits by name, in the order of their first rung, and hash what never changes.
+
+    `about` says what a limit's counters belong to: limits about different things never share one.
+    """
     by_name: dict[str, list[Limit]] = {}
     for limit in limits:
         by_name.setdefault(limit.name, []).append(limit)
-    return tuple(_ladder(rungs, addresses) for rungs in by_name.values())
+    return tuple(_ladder(rungs, addresses, about(rungs[0])) for rungs in by_name.values())
 
 
-def _ladder(limits: Sequence[Limit], addresses: Addresses) -> Ladder:
+def _ladder(limits: Sequence[Limit], addresses: Addresses, about: str) -> Ladder:
     first = limits[0]
     rungs = tuple(
         Rung(limit.whom, _matcher(limit), limit.allowance, _cost(limit), not limit.shadow) for limit in limits
@@ -129,7 +139,7 @@ def _ladder(limits: Sequence[Limit], addresses: Addresses) -> Ladder:
         name=first.name,
         resource=first.resource,
         window=first.window,
-        ways=_ways(first, addresses),
+        ways=_ways(first, addresses, about),
         rungs=rungs,
         hears_mcp=bool(first.what.mcp),
         hears_methods=bool(first.what.methods),
@@ -158,18 +168,18 @@ def _matcher(limit: Limit) -> Matcher | None:
     )
 
 
-def _ways(limit: Limit, addresses: Addresses) -> tuple[Way, ...]:
+def _ways(limit: Limit, addresses: Addresses, about: str) -> tuple[Way, ...]:
     """Every way to count, the intended one first: without a session or a user the client stands in."""
     choices = product(*[_STAND_INS.get(scope, (scope,)) for scope in limit.over])
     distinct = dict.fromkeys(tuple(sorted(set(scopes), key=SOURCES.index)) for scopes in choices)
-    return tuple(_way(limit, scopes, addresses) for scopes in distinct)
+    return tuple(_way(limit, scopes, addresses, about) for scopes in distinct)
 
 
-def _way(limit: Limit, scopes: tuple[Scope, ...], addresses: Addresses) -> Way:
+def _way(limit: Limit, scopes: tuple[Scope, ...], addresses: Addresses, about: str) -> Way:
     needs = [SOURCES.index(scope) for scope in scopes if scope is not Scope.GLOBAL] + [TOOL] * limit.per_tool
     family = addresses.counters(
         limit.name, limit.resource, span_text(limit.span),
-        " and ".join([*scopes, "tool"] if limit.per_tool else scopes), str(limit.what),
+        " and ".join([*scopes, "tool"] if limit.per_tool else scopes), about,
     )  # fmt: skip
     # A counter over the session alone is a field of its record, the same in each: it survives a rotation.
     hashes = needs[1:] if scopes == (Scope.SESSION,) else needs

@@ -1,0 +1,1 @@
+"""Whole small apps to copy from; each runs with one command and is tested as it stands."""

@@ -1,0 +1,1 @@
+"""A small chat service: strangers, users, quotas, a streamed answer, a socket, devices."""
