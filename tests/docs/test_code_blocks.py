@@ -4,14 +4,16 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from starlette.testclient import TestClient
 
 from sessionware.core.limit_grammar import parse_limits
 from sessionware.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "stores.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "stores.md", ROOT / "docs" / "architecture.md"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -26,11 +28,22 @@ def output_of(code: str) -> str:
     return printed.getvalue().strip()
 
 
-def test_the_example_of_the_readme_prints_what_the_text_says():
-    (code,) = blocks(PAGES[0], "python")
+def test_the_example_of_the_architecture_page_prints_what_the_text_says():
+    (code,) = blocks(PAGES[2], "python")
     printed = output_of(code)
     assert printed == "['allowed', 'allowed', 'allowed', 'Rate limit exceeded']"
-    assert f"`{printed}`" in PAGES[0].read_text()
+    assert f"`{printed}`" in PAGES[2].read_text()
+
+
+def test_the_app_of_the_readme_counts_turns_and_tokens():
+    (code,) = blocks(PAGES[0], "python")
+    page = ModuleType("readme")
+    exec(compile(code, "the README", "exec"), page.__dict__)
+    with TestClient(page.app) as client:
+        first = client.post("/chat")
+        again = client.post("/chat", headers={"X-Session-ID": first.headers["x-session-id"]})
+        assert (first.json()["turns"], again.json()["turns"]) == (1, 2)
+        assert '"tokens-day-user";r=' in again.headers["ratelimit"]
 
 
 def test_the_example_of_the_stores_page_runs():

@@ -26,22 +26,11 @@ from tests.docs.blocks import DOCS, ROOT, blocks, named
 from tests.docs.exercises import EXERCISES, exercise
 
 PAGES = sorted(DOCS.glob("*.md"))
-HAVE_TESTS_OF_THEIR_OWN = {"write-a-store.md", "settings.md", "stores.md"}
+HAVE_TESTS_OF_THEIR_OWN = {"write-a-store.md", "settings.md", "stores.md", "architecture.md"}
 OWN_PROCESS = {"frameworks.md", "observability.md"}  # Django and logging are set up once in a process
 
-# Pages about what the edge does not do yet, with what they wait for. Empty this as it lands: a page that has
-# become true fails here until its line is gone.
-PENDING: dict[str, str] = {}
-NOT_YET = (ImportError, AttributeError, AssertionError)
 
-
-def _page(name: str) -> Any:
-    if name not in PENDING:
-        return name
-    return pytest.param(name, marks=pytest.mark.xfail(reason=PENDING[name], strict=True, raises=NOT_YET))
-
-
-@pytest.mark.parametrize("name", [_page(page.name) for page in PAGES if page.name not in HAVE_TESTS_OF_THEIR_OWN])
+@pytest.mark.parametrize("name", [page.name for page in PAGES if page.name not in HAVE_TESTS_OF_THEIR_OWN])
 def test_the_python_of_a_page_does_what_the_page_says(name):
     if name not in OWN_PROCESS:
         exercise(name)
@@ -58,7 +47,6 @@ def test_every_page_with_python_is_asked_what_it_promises():
     with_python = {page.name for page in PAGES if blocks(page, "python")} - HAVE_TESTS_OF_THEIR_OWN
     assert with_python - EXERCISES.keys() == {"testing.md"}  # its blocks are tests themselves
     assert EXERCISES.keys() - with_python == set()
-    assert PENDING.keys() - with_python == set()
 
 
 def test_every_page_is_in_the_index_and_begins_with_its_one_title():

@@ -66,7 +66,7 @@ async def living(_app: Starlette) -> AsyncIterator[dict[str, str]]:
 
 
 def session_of(request: Request | WebSocket) -> Any:
-    return getattr(request.state, "session", UNGUARDED)
+    return request.state.session if request.scope["sessionware"] is not None else UNGUARDED
 
 
 async def turn(request: Request) -> JSONResponse:
