@@ -83,13 +83,20 @@ class Exchange:
     # -------------------------------------------------------------- messages
 
     async def _pass_on(self, message: Message) -> None:
-        kind = message["type"]
         if self._is_answered:
             return  # the app's answer came after ours
+        kind = message["type"]
         if kind == "http.response.start":
-            message = await self._with_headers(message)
-            if self._is_answered:
-                return
+            self._status = message["status"]
+            session = self._passage.session
+            if self._status >= FAILED or (session is not None and session.is_read):
+                problem = await self._before_the_head()
+                if problem is not None:
+                    self._is_answered = True
+                    await respond(self._send, problem)
+                    return
+            self._passage.has_begun = True
+            message = self._with_headers(message)
         elif kind == "http.response.body":
             if not message.get("more_body", False):
                 self._is_over = True
@@ -97,20 +104,13 @@ class Exchange:
                 self._begin_stream()
         await self._send(message)
 
-    async def _with_headers(self, message: Message) -> Message:
-        """The head of the response with ours; answers in its place when the session could not be saved."""
-        self._status = message["status"]
-        problem = await self._before_the_head()
-        if problem is not None:
-            self._is_answered = True
-            await respond(self._send, problem)
-            return message
-        entered, options, passage = self._entered, self._engine.options, self._passage
+    def _with_headers(self, message: Message) -> Message:
+        """The head of the response with ours."""
+        options, passage = self._engine.options, self._passage
         headers = self._without_spend(message.get("headers", ()))
         headers += limit_headers(passage.met, style=options.ratelimit_headers)
-        session = passage.session
-        if session is not None:
-            headers += handing_headers(options, self._scope, entered.visit, session)
+        if passage.session is not None:
+            headers += handing_headers(options, self._scope, self._entered.visit, passage.session)
         return {**message, "headers": headers}
 
     def _without_spend(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -135,7 +135,6 @@ class Exchange:
                 return self._said(error)
         elif self._status == FAILED and passage.refusal is not None:
             return self._said(passage.refusal)  # the framework made a 500 of an error of ours that nobody caught
-        passage.has_begun = True
         return None
 
     async def _answer_error(self, error: SessionwareError) -> None:
@@ -201,8 +200,8 @@ class Exchange:
         if session is None or not session.is_stored:
             return
         runtime, key = self._engine.runtime, session.record.key
-        now = runtime.now()
-        runtime.health.called(key, now=now, took_ms=now - self._entered.ask.now)
+        now = runtime.store.clock.now()
+        runtime.health.called(key, now=now, took_ms=now - self._entered.decision.ask.now)
         if self._status >= FAILED and failure is None:
             failure = f"status {self._status}"
         if failure is not None and runtime.health.failed(key, now=now, error=failure) is not None:

@@ -17,12 +17,12 @@ from sessionware.errors import SessionwareError
 
 async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send: Send) -> None:
     """Let a request or socket through to the app if it may; answer it if not."""
-    options = engine.options
+    options, path = engine.options, scope["path"]
     if options.allowed_hosts and host_of(scope) not in options.allowed_hosts:
         # RFC 9110 7.4: a name that is not ours is another server's, or a page that rebound its own.
         await refuse(scope, receive, send, problem(421, "Host not allowed", "host_not_allowed"))
         return
-    if scope["path"] in options.exempt_paths or (scope.get("method") == "OPTIONS" and is_preflight(scope)):
+    if path in options.exempt_paths or (scope.get("method") == "OPTIONS" and is_preflight(scope)):
         pass_unseen(scope)
         await app(scope, receive, send)
         return

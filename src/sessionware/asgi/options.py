@@ -36,6 +36,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """The settings that only the edge looks at."""
 
     names: Names = Names()
+    has_cookie: bool = False
     body_field: str = ""
     exempt_paths: frozenset[str] = frozenset()
     on_missing: OnMissing = "auto"
@@ -47,10 +48,6 @@ class Options(Struct, frozen=True, kw_only=True):
     allowed_origins: frozenset[str] = frozenset()
     allowed_hosts: frozenset[str] = frozenset()
     scope_session: bool = False
-
-    @property
-    def has_cookie(self) -> bool:
-        return bool(self.names.session_cookie or self.names.secure_cookie)
 
 
 class Engine(Struct, frozen=True, kw_only=True):

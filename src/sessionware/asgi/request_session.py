@@ -48,6 +48,8 @@ class RequestSession:
     total_requests = hits = OfRecord(lambda record: record.hits)
 
     is_over = False
+    is_stored = True  # in the store; else it may yet be made
+    is_read = False  # the app has looked at the data
     _unborn: NewSession | None = None
     _data: SessionData | None = None
     _stand: Stand | None = None
@@ -62,7 +64,7 @@ class RequestSession:
 
     def is_unborn(self, new: NewSession) -> None:
         """Nobody has made the session yet: it is made when something is written to it."""
-        self._unborn = new
+        self._unborn, self.is_stored = new, False
 
     def __repr__(self) -> str:
         return f"<session {self.ref}>"
@@ -87,9 +89,10 @@ class RequestSession:
     @property
     def hands_out(self) -> bool:
         """Whether its id must be sent: it is new or rotated."""
+        if self._new_id is not None:
+            return True
         entered = self._entered
-        is_made = entered.decision.answer.is_new and entered.making.hands_out
-        return self._new_id is not None or (is_made and self._unborn is None)
+        return entered.decision.answer.is_new and entered.making.hands_out and self._unborn is None
 
     @property
     def identity(self) -> Identity | None:
@@ -102,21 +105,12 @@ class RequestSession:
         return self._record
 
     @property
-    def is_stored(self) -> bool:
-        """Whether there is a session in the store, or only one that may yet be made."""
-        return self._unborn is None
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the app has looked at the data."""
-        return self._data is not None
-
-    @property
     def data(self) -> SessionData:
         """The app's own: a mutable mapping whose nested changes are noticed."""
         data = self._data
         if data is None:
             data = self._data = SessionData(self._record.data or b"")
+            self.is_read = True
         return data
 
     @property
@@ -164,7 +158,7 @@ class RequestSession:
             packed, _ = changes.applied(b"", at_most=self._runtime.terms.max_data)
             new = NewSession(replace(new.session, data=packed), new.caps)
         answer = await bear(self._runtime, new, self.identity, client=self._entered.visit.client)
-        self._unborn = None
+        self._unborn, self.is_stored = None, True
         self._become(answer, self.id)
         if changes is not None and self._data is not None:
             self._data.settled(new.session.data or b"", changes)

@@ -132,6 +132,8 @@ class _Socket:
         self._passage.has_begun = self._is_accepted = True
         if PROTOCOL in (self._scope.get("subprotocols") or ()) and not message.get("subprotocol"):
             message = {**message, "subprotocol": PROTOCOL}
+        if self._session is None:
+            return message
         added = handing_headers(self._engine.options, self._scope, self._entered.visit, self._session)
         return {**message, "headers": [*message.get("headers", ()), *added]} if added else message
 

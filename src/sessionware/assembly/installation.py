@@ -50,7 +50,7 @@ class Sessionware:
         self._sources = read_sources(self.settings)
         self._observing = tuple(observers)
         self._audit = open_sink(self.settings.audit) if self.settings.audit else None
-        self._engine: Engine | None = None
+        self.at_work: Engine | None = None  # what the edge works with, once started
         self._starting: asyncio.Task[Engine] | None = None
         self._open = contextlib.AsyncExitStack()
         self._orgs: dict[bytes, Mapping[str, Override]] = {}
@@ -76,24 +76,19 @@ class Sessionware:
 
     @property
     def is_started(self) -> bool:
-        return self._engine is not None
+        return self.at_work is not None
 
     @property
     def engine(self) -> Engine:
         """What the edge works with. Raises StoreUnavailable before `start`."""
-        if self._engine is None:
+        if self.at_work is None:
             raise StoreUnavailable("sessionware is not started: `await sessionware.start()`")
-        return self._engine
+        return self.at_work
 
     @property
     def sessions(self) -> Sessions:
         """The service: start, get, close, list, revoke, ... from outside a request."""
         return Sessions(self.engine.runtime)
-
-    def running(self, loop: asyncio.AbstractEventLoop) -> Engine | None:
-        """What the edge works with, if it runs in this loop."""
-        engine = self._engine
-        return engine if engine is not None and engine.loop is loop else None
 
     async def start(self) -> Engine:
         """Connect and begin; doing it again does nothing. Raises StoreUnavailable, and may then be tried again.
@@ -101,10 +96,10 @@ class Sessionware:
         An event loop that was closed under it (as test clients do) is left behind for the one that runs now.
         """
         loop = asyncio.get_running_loop()
-        if self._engine is not None:
-            if self._engine.loop is loop:
-                return self._engine
-            self._leave(self._engine.loop)
+        if self.at_work is not None:
+            if self.at_work.loop is loop:
+                return self.at_work
+            self._leave(self.at_work.loop)
         if self._starting is None:
             self._starting = loop.create_task(self._start())
         starting = self._starting
@@ -132,13 +127,13 @@ class Sessionware:
 
     async def aclose(self) -> None:
         """Tell what waits, stop the loops, leave the store. Does nothing when it is not started."""
-        self._engine = None
+        self.at_work = None
         await self._open.aclose()
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         if not loop.is_closed():
             raise RuntimeError("one Sessionware serves one event loop: make another for the other loop")
-        self._engine, self._open = None, contextlib.AsyncExitStack()
+        self.at_work, self._open = None, contextlib.AsyncExitStack()
         if not isinstance(self._store, MemoryStore):
             self._store = self._given  # its connections died with the loop
 
@@ -202,7 +197,7 @@ class Sessionware:
             listening = asyncio.get_running_loop().create_task(self._listen(engine))
             opening.push_async_callback(_stop, listening)
             self._open = opening.pop_all()
-            self._engine = engine
+            self.at_work = engine
             return engine
 
     async def _listen(self, engine: Engine) -> None:

@@ -54,7 +54,7 @@ class SessionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind in {"http", "websocket"}:
+        if kind == "http" or kind == "websocket":  # noqa: PLR1714  # on every request: a set would be hashed
             await self._serve(scope, receive, send)
         elif kind == "lifespan":
             document(scope.get("app", self.app), self.sessionware.settings)
@@ -63,8 +63,8 @@ class SessionMiddleware:
             await self.app(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        engine = self.sessionware.running(get_running_loop())
-        if engine is None:
+        engine = self.sessionware.at_work
+        if engine is None or engine.loop is not get_running_loop():
             try:
                 engine = await self.sessionware.start()
             except StoreUnavailable as error:

@@ -53,6 +53,7 @@ def options_of(settings: Settings) -> Options:
             session_query=settings.session_query or "",
             user_header=(settings.user_header or "").lower().encode(),
         ),
+        has_cookie=settings.session_cookie is not None,
         body_field=settings.session_body_field or "",
         allowed_hosts=frozenset(settings.allowed_hosts),
         exempt_paths=frozenset(settings.exempt_paths),

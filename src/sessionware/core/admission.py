@@ -101,10 +101,6 @@ class Admission(Struct, frozen=True, gc=False):
     once: bool = False
     lease_ms: int = LEASE_MS
 
-    def __post_init__(self) -> None:
-        if self.new is not None and self.key is not None and self.new.session.birth.key != self.key:
-            raise ValueError("the session to be made must lie under the key that is asked about")
-
     def at(self, now: int, *, operation: bytes | None = None) -> Admission:
         """The same question asked at another instant: windows and a new session's life are placed anew.
 

@@ -127,8 +127,13 @@ def plan_creation(
 
 
 def admission(caller: Caller, planned: Plan, *, now: int, operation: bytes, new: NewSession | None = None) -> Admission:
-    """The whole question to the store for one request of this caller."""
+    """The whole question to the store for one request of this caller.
+
+    Raises ValueError when the session to be made does not lie under the key that is asked about.
+    """
     identity = caller.identity
+    if new is not None and caller.session is not None and new.session.birth.key != caller.session:
+        raise ValueError("the session to be made must lie under the key that is asked about")
     return Admission(
         now=now,
         bucket=caller.session.bucket if caller.session is not None else caller.bucket,

@@ -156,9 +156,8 @@ def glances(ask: Admission, answer: Admitted) -> tuple[Glance, ...]:
         remaining = allowance - level(tally.counter, spend)
         if remaining > 0 and isinstance(window, Sliding):  # nearly every one
             period = window.period
-            found.append(
-                (spend.limit, allowance, remaining, _whole_seconds(period - now % period), period // 1000 or None)
-            )
+            seconds = (period - now % period + 999) // 1000
+            found.append((spend.limit, allowance, remaining, seconds, period // 1000 or None))
         else:
             found.append(_standing(spend, tally, None, now).glance)
     return tuple(found)

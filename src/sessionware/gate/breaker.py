@@ -23,7 +23,8 @@ class Breaker:
         self._entry = 0
         self._next_probe: int | None = None  # None while closed
         self._consecutive = 0
-        self._second = 0
+        self._second = self._slot = 0
+        self._next_second = SECOND_MS
         self._calls = [0] * WINDOW_S
         self._failures = [0] * WINDOW_S
 
@@ -49,9 +50,9 @@ class Breaker:
             self._close()
             return True
         self._consecutive = 0
-        if now // SECOND_MS != self._second:
+        if now >= self._next_second:
             self._roll(now)
-        self._calls[self._second % WINDOW_S] += 1
+        self._calls[self._slot] += 1
         return False
 
     def failed(self, entry: int, now: int) -> bool:
@@ -60,8 +61,8 @@ class Breaker:
             return False
         self._roll(now)
         self._consecutive += 1
-        self._calls[self._second % WINDOW_S] += 1
-        self._failures[self._second % WINDOW_S] += 1
+        self._calls[self._slot] += 1
+        self._failures[self._slot] += 1
         calls, failures = sum(self._calls), sum(self._failures)
         if self._consecutive < CONSECUTIVE_MAX and not (calls >= CALLS_MIN and 2 * failures >= calls):
             return False
@@ -84,4 +85,5 @@ class Breaker:
         for passed in range(max(self._second + 1, second - WINDOW_S + 1), second + 1):
             self._calls[passed % WINDOW_S] = 0
             self._failures[passed % WINDOW_S] = 0
-        self._second = second
+        self._second, self._slot = second, second % WINDOW_S
+        self._next_second = (second + 1) * SECOND_MS

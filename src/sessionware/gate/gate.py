@@ -100,7 +100,11 @@ class Gate:
                 self._let_go(ask)
                 raise
             else:
-                self._answered(answer, entry, began)
+                now = self._monotonic()
+                self._down_since = None
+                if self._breaker.succeeded(entry, now):
+                    self._telemetry.recovered()
+                self._telemetry.admitted(answer.outcome, now - began)
                 if (ask.leases or ask.opens) and answer.outcome is Outcome.ADMITTED:
                     self.leases.register(ask.operation, Running.of(ask))
                 return judge(ask, answer, policy, named=named)
@@ -128,13 +132,6 @@ class Gate:
                 return await self._store.admit(ask)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store did not answer an admission within {deadline_ms} ms") from error
-
-    def _answered(self, answer: Admitted, entry: int, began: int) -> None:
-        now = self._monotonic()
-        self._down_since = None
-        if self._breaker.succeeded(entry, now):
-            self._telemetry.recovered()
-        self._telemetry.admitted(answer.outcome, now - began)
 
     def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> Reason:
         """Note the failure, give back what may have been taken; answers why there is no answer."""

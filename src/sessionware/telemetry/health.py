@@ -83,7 +83,8 @@ class Health:
         metrics = self._of(key, now - took_ms)
         metrics.calls += 1
         metrics.took_ms += took_ms
-        metrics.tokens += tokens
+        if tokens:
+            metrics.tokens += tokens
 
     def spent(self, key: SessionKey, *, now: int, tokens: int) -> None:
         """Tokens became known after the call."""
