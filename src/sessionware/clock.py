@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterable
 from time import monotonic_ns, time_ns
 from typing import Final
 
+Nanoseconds = Callable[[], int]  # the system's monotonic clock: on the hot path without a function of ours around it
+
+SYSTEM_NS: Final[Nanoseconds] = monotonic_ns
+MS_NS: Final = 1_000_000
 CALIBRATE_EVERY_MS: Final = 10_000
 LOOK_EVERY_MS: Final = 100  # how soon the clock of a host notices that the wall clock was set: every request asks it
 DRIFT_MS: Final = 1_000  # wall minus monotonic moved by more than this: calibrate at once
@@ -19,11 +23,11 @@ SAMPLES: Final = 5  # round trips per full calibration; the quickest one is beli
 
 
 def monotonic_ms() -> int:
-    return monotonic_ns() // 1_000_000
+    return monotonic_ns() // MS_NS
 
 
 def wall_ms() -> int:
-    return time_ns() // 1_000_000
+    return time_ns() // MS_NS
 
 
 class StoreClock:
@@ -72,10 +76,10 @@ class StoreClock:
 class HostClock:
     """The clock of stores that live on this host: the wall clock is the store's time, looked at now and then."""
 
-    def __init__(self, *, monotonic: Callable[[], int] = monotonic_ms, wall: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, *, nanoseconds: Nanoseconds = monotonic_ns, wall: Callable[[], int] = wall_ms) -> None:
         self._wall = wall
-        self._monotonic = monotonic
-        self._store = StoreClock(monotonic=monotonic, wall=wall)
+        self._nanoseconds = nanoseconds
+        self._store = StoreClock(monotonic=self._monotonic, wall=wall)
         self._offset = self._look_at = 0
         self._calibrate()
 
@@ -84,10 +88,13 @@ class HostClock:
         return self._store.jumps
 
     def now(self) -> int:
-        at = self._monotonic()
+        at = self._nanoseconds() // MS_NS
         if at >= self._look_at:
             self._look()
         return at + self._offset
+
+    def _monotonic(self) -> int:
+        return self._nanoseconds() // MS_NS
 
     def is_settling(self) -> bool:
         self._look()

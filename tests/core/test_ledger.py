@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessionware.core.ledger import CAP, Counter, Scope, Spend, adjusted, charged, fits, level, rolled
+from sessionware.core.ledger import CAP, Counter, Scope, Spend, adjusted, charged, fits, level, rolled, taken
 from sessionware.core.windows import FULL_CARRY, Calendar, Sliding, Total, position
 
 PERIOD = 1000
@@ -26,10 +26,21 @@ def run(asks):
     """The (instant, cost) pairs that were admitted, for asks in order."""
     counter, admitted = None, []
     for now, asked in asks:
-        counter, taken = take(counter, asked)
-        if taken:
+        counter, is_taken = take(counter, asked)
+        if is_taken:
             admitted.append((now, asked.cost))
     return admitted
+
+
+@given(COUNTERS, st.integers(-3, 12), st.integers(0, 12), st.integers(9_000, 11_999))
+@settings(max_examples=500)
+def test_what_is_taken_in_one_look_is_what_fits_and_is_charged(counter, cost, allowance, now):
+    asked = spend(now, cost=cost, allowance=allowance)
+    current = rolled(counter, asked.window)
+    expected = charged(current, cost) if fits(current, asked, allowance) else None
+    assert taken(current, asked, allowance) == expected
+    near_the_cap = Counter(asked.window, CAP - 1, 0)
+    assert taken(near_the_cap, asked, 2 * CAP) == charged(near_the_cap, cost)
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 400), st.integers(1, 4)), max_size=60)
@@ -67,8 +78,8 @@ def test_the_level_is_within_the_allowance_right_after_every_admission(steps, al
     for step, cost in steps:
         now += step
         asked = spend(now, cost=cost, allowance=allowance)
-        counter, taken = take(counter, asked)
-        if taken:
+        counter, is_taken = take(counter, asked)
+        if is_taken:
             assert level(counter, asked) <= allowance
 
 

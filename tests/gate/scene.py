@@ -35,7 +35,7 @@ class Scene:
             local=self.local,
             failure=FailurePolicy(**({"deadline_ms": 0} | failure)),
             telemetry=self.telemetry,
-            monotonic=self.monotonic,
+            nanoseconds=lambda: self.monotonic() * 1_000_000,
         )
         self.make = Maker.of(self.store)
         self.policy = compile_policy(parse_limits(rules), addresses=self.store.addresses)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from typing import Final
 
 from sessionware.asgi.entering import Entered
@@ -18,8 +17,9 @@ from sessionware.asgi.options import Engine
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.request_session import RequestSession
-from sessionware.asgi.spend_header import SPEND_HEADER, read_spend
+from sessionware.asgi.spend_header import SPEND_HEADER, SPEND_HEADER_LENGTH, read_spend
 from sessionware.asgi.streaming import close_at_expiry
+from sessionware.core.standing import glances
 from sessionware.errors import (
     Conflict,
     LimitExceeded,
@@ -106,21 +106,19 @@ class Exchange:
 
     def _with_headers(self, message: Message) -> Message:
         """The head of the response with ours."""
-        options, passage = self._engine.options, self._passage
-        headers = self._without_spend(message.get("headers", ()))
-        headers += limit_headers(passage.met, style=options.ratelimit_headers)
-        if passage.session is not None:
-            headers += handing_headers(options, self._scope, self._entered.visit, passage.session)
+        options, passage, decision = self._engine.options, self._passage, self._entered.decision
+        headers = list(message.get("headers", ()))
+        for name, _ in headers:
+            if len(name) == SPEND_HEADER_LENGTH and name.lower() == SPEND_HEADER:
+                self._spent = read_spend(headers)
+                headers = [pair for pair in headers if pair[0].lower() != SPEND_HEADER]
+                break
+        met = passage.met if passage.standings else glances(decision.ask, decision.answer)
+        headers += limit_headers(met, style=options.ratelimit_headers)
+        session = passage.session
+        if session is not None and (options.has_cookie or session.hands_out):
+            headers += handing_headers(options, self._scope, self._entered.visit, session)
         return {**message, "headers": headers}
-
-    def _without_spend(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """The app's headers but for what it says that it took, which is for us."""
-        kept = list(headers)
-        for name, _ in kept:
-            if len(name) == len(SPEND_HEADER) and name.lower() == SPEND_HEADER:
-                self._spent = read_spend(kept)
-                return [pair for pair in kept if pair[0].lower() != SPEND_HEADER]
-        return kept
 
     async def _before_the_head(self) -> Problem | None:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
@@ -199,7 +197,8 @@ class Exchange:
         session = self._passage.session
         if session is None or not session.is_stored:
             return
-        runtime, key = self._engine.runtime, session.record.key
+        runtime = self._engine.runtime
+        key = session.record.key
         now = runtime.store.clock.now()
         runtime.health.called(key, now=now, took_ms=now - self._entered.decision.ask.now)
         if self._status >= FAILED and failure is None:

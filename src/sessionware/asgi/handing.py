@@ -16,8 +16,6 @@ NOT_CACHED: Header = (b"cache-control", b"private, no-store")  # such a response
 def handing_headers(options: Options, scope: Scope, visit: Visit, session: RequestSession) -> list[Header]:
     """What a response says about its session: a new id, an end, and that it depends on the cookie."""
     headers: list[Header] = []
-    if not (options.has_cookie or session.hands_out):
-        return headers
     if session.hands_out and not session.is_over:
         headers = [NOT_CACHED, *id_headers(options, scope, session.id, place=visit.place)]
     elif session.is_over and visit.is_by_cookie:

@@ -69,8 +69,11 @@ def host_of(scope: Scope) -> str:
 def fingerprint(scope: Scope, heard: frozenset[bytes]) -> tuple[object, ...]:
     """Everything that decides who asks and for which session, as it came, where no URL or body takes part."""
     client = scope.get("client")
-    found = [(name, value) for name, value in scope["headers"] if name in heard]
-    return client[0] if client else None, scope.get("scheme"), *found
+    found = [client[0] if client else None, scope.get("scheme")]
+    for name, value in scope["headers"]:  # a comprehension costs a frame of its own before Python 3.12
+        if name in heard:
+            found += (name, value)
+    return tuple(found)
 
 
 def may_name_in_url(scope: Scope, names: Names) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from sessionware.core.ledger import CAP
 
 SPEND_HEADER: Final = b"x-sessionware-spend"
+SPEND_HEADER_LENGTH: Final = len(SPEND_HEADER)
 AMOUNTS_MAX: Final = 16
 _AMOUNT: Final = re.compile(r"\s*([a-z_]{1,64})\s*=\s*([0-9]{1,10})\s*", re.ASCII)
 

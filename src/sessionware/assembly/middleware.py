@@ -44,10 +44,10 @@ class SessionMiddleware:
         self.sessionware = sessionware or Sessionware(settings_from(settings))
         self.app = app
         self._api = None if api is None else ApiAt(self.sessionware, api)
-        self._serve: App = self._guarded
+        self._cors: App | None = None
         origins = self.sessionware.settings.allowed_origins
         if origins:  # outermost, so that a browser can read refusals too
-            self._serve = CORSMiddleware(
+            self._cors = CORSMiddleware(
                 self._guarded, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                 allow_credentials=True, expose_headers=EXPOSED,
             )  # fmt: skip
@@ -55,7 +55,10 @@ class SessionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http" or kind == "websocket":  # noqa: PLR1714  # on every request: a set would be hashed
-            await self._serve(scope, receive, send)
+            if self._cors is None:
+                await self._guarded(scope, receive, send)
+            else:
+                await self._cors(scope, receive, send)
         elif kind == "lifespan":
             document(scope.get("app", self.app), self.sessionware.settings)
             await _Lifespan(self.sessionware, receive, send).run(self.app, scope)

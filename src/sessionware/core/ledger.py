@@ -142,6 +142,24 @@ def fits(counter: Counter, spend: Spend, allowance: int) -> bool:
     return cost < 0 or level(counter, spend) + (cost or 1) <= allowance
 
 
+def taken(counter: Counter, spend: Spend, allowance: int) -> Counter | None:
+    """The rolled counter after the spend, as `fits` and `charged` say in two steps; None when it does not fit.
+
+    Stores without a network ask it for each spend of each request.
+    """
+    cost, used, before = spend.cost, counter.used, counter.before
+    at = used
+    if before:
+        at += before * (spend.carry if counter.window == spend.window else FULL_CARRY) // FULL_CARRY
+    if cost > 0:
+        if at + cost > allowance or used + cost > CAP:
+            return None if at + cost > allowance else charged(counter, cost)
+        return Counter(counter.window, used + cost, before)
+    if cost == 0:
+        return counter if at + 1 <= allowance else None
+    return charged(counter, cost)
+
+
 def charged(counter: Counter, cost: int) -> Counter:
     """The rolled counter after `cost` was taken; saturates at 0 and CAP."""
     used = counter.used + cost

@@ -153,7 +153,8 @@ def glances(ask: Admission, answer: Admitted) -> tuple[Glance, ...]:
         if tally is None or not spend.binding:
             continue
         window, allowance = spend.span, tally.allowance
-        remaining = allowance - level(tally.counter, spend)
+        counter = tally.counter
+        remaining = allowance - (level(counter, spend) if counter.before else counter.used)
         if remaining > 0 and isinstance(window, Sliding):  # nearly every one
             period = window.period
             seconds = (period - now % period + 999) // 1000

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, assert_never
 from zlib import crc32
 
-from sessionware.clock import monotonic_ms
+from sessionware.clock import MS_NS, SYSTEM_NS, Nanoseconds
 from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.decision import Allowed, Decision, judge
 from sessionware.core.facts import Event, Released, Revoked
@@ -39,7 +39,7 @@ class Gate:
         local: Store,
         failure: FailurePolicy,
         telemetry: Telemetry,
-        monotonic: Callable[[], int] = monotonic_ms,
+        nanoseconds: Nanoseconds = SYSTEM_NS,
     ) -> None:
         self.facts = FactQueue(store, telemetry=telemetry)
         self.leases = LeaseKeeper(self.facts, clock=store.clock)
@@ -49,7 +49,7 @@ class Gate:
         self._local = local
         self._failure = failure
         self._telemetry = telemetry
-        self._monotonic = monotonic
+        self._nanoseconds = nanoseconds
         self._breaker = Breaker()
         self._down_since: int | None = None
 
@@ -88,7 +88,7 @@ class Gate:
         """
         if not (about_session or ask.spends or ask.token is not None or ask.leases or ask.opens):
             return _go_on(ask, policy)
-        began = self._monotonic()
+        began = self._nanoseconds() // MS_NS
         entry = self._breaker.enter(began)
         why = Reason.BREAKER_OPEN
         if entry is not None:
@@ -100,7 +100,7 @@ class Gate:
                 self._let_go(ask)
                 raise
             else:
-                now = self._monotonic()
+                now = self._nanoseconds() // MS_NS
                 self._down_since = None
                 if self._breaker.succeeded(entry, now):
                     self._telemetry.recovered()
@@ -135,7 +135,7 @@ class Gate:
 
     def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> Reason:
         """Note the failure, give back what may have been taken; answers why there is no answer."""
-        now = self._monotonic()
+        now = self._nanoseconds() // MS_NS
         if self._down_since is None:
             self._down_since = now
         self._breaker.failed(entry, now)
@@ -179,7 +179,7 @@ class Gate:
     def _is_stale(self) -> bool:
         """Whether the store was silent for so long that a revocation may have been missed."""
         since = self._down_since
-        return since is not None and self._monotonic() - since >= self._failure.revocation_stale_ms
+        return since is not None and self._nanoseconds() // MS_NS - since >= self._failure.revocation_stale_ms
 
     def _closed(self, feature: Feature, reason: Reason, ask: Admission) -> Decision:
         self._telemetry.degraded(feature, reason, Action.CLOSED)

@@ -80,7 +80,11 @@ class Health:
 
     def called(self, key: SessionKey, *, now: int, took_ms: int, tokens: int = 0) -> None:
         """One call was answered, well or badly."""
-        metrics = self._of(key, now - took_ms)
+        metrics = self._sessions.get(key)
+        if metrics is None:
+            metrics = self._of(key, now - took_ms)
+        else:
+            self._sessions.move_to_end(key)
         metrics.calls += 1
         metrics.took_ms += took_ms
         if tokens:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from sessionware.core.admission import Admission, Admitted, Outcome
-from sessionware.core.ledger import Counter, Scope, Spend, Tally, When, charged, fits
+from sessionware.core.ledger import Counter, Scope, Spend, Tally, When, taken
 from sessionware.stores.memory.records import Record
 from sessionware.stores.memory.state import State
 
@@ -27,20 +27,22 @@ def admit_usual(state: State, ask: Admission) -> Admitted | None:
     if record is None:
         return None
     inside, outside = record.counters or {}, state.counters
-    taken: list[tuple[Spend, Counter]] = []
+    changed: list[tuple[Spend, Counter]] = []
     tallies: list[Tally | None] = []
     for spend in ask.spends:
         if spend.when is _IF_CREATED:
             tallies.append(None)
             continue
         counter = inside.get(spend.key) if spend.scope is _IN_SESSION else outside.standing(spend.key)
-        if counter is None or counter.window != spend.window or not fits(counter, spend, spend.allowance):
+        if counter is None or counter.window != spend.window:
             return None
-        if spend.cost:
-            counter = charged(counter, spend.cost)
-            taken.append((spend, counter))
-        tallies.append(Tally(counter, spend.allowance, True))  # noqa: FBT003  # it fits
-    for spend, counter in taken:
+        after = taken(counter, spend, spend.allowance)
+        if after is None:
+            return None
+        if after is not counter:
+            changed.append((spend, after))
+        tallies.append(Tally(after, spend.allowance, True))  # noqa: FBT003  # it fits
+    for spend, counter in changed:
         if spend.scope is _IN_SESSION:
             inside[spend.key] = counter
         else:
