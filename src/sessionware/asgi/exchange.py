@@ -55,7 +55,7 @@ class Exchange:
         self._send = send
         self._entered = entered
         self._passage = Passage(engine, entered)
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(engine.loop)
 
     async def run(self, app: App, receive: Receive) -> None:
         """Run the app; whatever it does, its leases are released and its operation ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from threading import get_ident
 from typing import Final, Literal
 
 from msgspec import Struct, field
@@ -51,13 +52,17 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Engine(Struct, frozen=True, kw_only=True):
-    """One running installation, as the edge sees it. `loop` is where it runs; `heard` are the headers that matter."""
+    """One running installation, as the edge sees it. `heard` are the headers that matter.
+
+    `loop` and `thread` are where it runs.
+    """
 
     runtime: Runtime
     gate: Gate
     resolver: Resolver
     options: Options
     loop: AbstractEventLoop
+    thread: int
     heard: frozenset[bytes]
     ends: Ends = field(default_factory=Ends)
     visits: Visits = field(default_factory=Visits)
@@ -65,6 +70,14 @@ class Engine(Struct, frozen=True, kw_only=True):
     asks_members: bool = False  # of a session that its id alone proves, only the record tells whose it is
     asks_secrets: bool = False  # only the record tells which session token goes with it
     goes_on_without: bool = False  # with session None, while the store is away
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the event loop that runs right now is its own.
+
+        As good as asyncio.get_running_loop(), which asks the kernel for the process id each time (until 3.12).
+        """
+        return self.thread == get_ident() and self.loop.is_running()
 
     def may_repeat(self, visit: Visit, method: str) -> bool:
         """Whether the same request of this caller may be asked again without finding out anything."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -184,6 +185,7 @@ class Sessionware:
                 resolver=resolver,
                 options=options,
                 loop=asyncio.get_running_loop(),
+                thread=get_ident(),
                 heard=options.names.heard,
                 doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
                 asks_members=bool(settings.required_groups) or settings.require_org,

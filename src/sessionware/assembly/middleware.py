@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
 from typing import Any, Final, overload
 
 from starlette.middleware.cors import CORSMiddleware
@@ -67,7 +66,7 @@ class SessionMiddleware:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         engine = self.sessionware.at_work
-        if engine is None or engine.loop is not get_running_loop():
+        if engine is None or not engine.is_here:
             try:
                 engine = await self.sessionware.start()
             except StoreUnavailable as error:
