@@ -198,3 +198,14 @@ async def test_two_logins_at_once_leave_one_session(there):
     answers = await asyncio.gather(*[there.get("/login?user=alice", sid=sid) for _ in range(2)])
     assert min(answer.status_code for answer in answers) == 200
     assert await there.total() == sum(answer.status_code == 200 for answer in answers)
+
+
+@scenario(api="/auth")
+async def test_a_session_was_never_active_before_it_was_made(there):
+    """It counts as made when its user logged in, a little after it was last seen."""
+    sid = (await there.get("/write")).headers["x-session-id"]
+    there.clock.advance(5_000)
+    await there.sessionware.sessions.ping(sid)
+    there.clock.advance(2)
+    moved = await there.sessionware.sessions.adopt(sid, by=there.sessionware.sessions.user("alice"))
+    assert moved.last_activity == moved.created_at

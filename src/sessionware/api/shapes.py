@@ -53,7 +53,7 @@ def status(found: Snapshot) -> dict[str, Any]:
         "org_id": birth.org_id,
         "name": birth.name,
         "created_at": rfc3339(birth.created_at),
-        "last_activity": rfc3339(record.seen_at),
+        "last_activity": rfc3339(record.active_at),
         "expires_at": rfc3339(record.expires_at),
         "total_requests": record.hits,
         "links": [_link(link) for link in record.links],
@@ -71,7 +71,7 @@ def listed(found: Snapshot, current: SessionKey | None, *, with_owner: bool) -> 
         "current": record.key == current,
         "client": record.birth.client,
         "created_at": rfc3339(record.birth.created_at),
-        "last_activity": rfc3339(record.seen_at),
+        "last_activity": rfc3339(record.active_at),
         "expires_at": rfc3339(record.expires_at),
     }
     return row | {"user_id": found.user_id, "org_id": found.org_id} if with_owner else row

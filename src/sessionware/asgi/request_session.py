@@ -43,7 +43,7 @@ class RequestSession:
     groups = OfRecord(lambda record: record.birth.groups)
     metadata = OfRecord(lambda record: unpack(record.metadata or b""))  # the client's, never trusted; a copy
     created_at = OfRecord(lambda record: moment(record.birth.created_at))
-    last_activity = OfRecord(lambda record: moment(record.seen_at))
+    last_activity = OfRecord(lambda record: moment(record.active_at))
     expires_at = OfRecord(lambda record: moment(record.expires_at))
     total_requests = hits = OfRecord(lambda record: record.hits)
 

@@ -110,6 +110,11 @@ class Session(Struct, frozen=True, gc=False):
     def key(self) -> SessionKey:
         return self.birth.key
 
+    @property
+    def active_at(self) -> int:
+        """When it was last active: a session that was handed to a user counts as made after it was last seen."""
+        return max(self.seen_at, self.birth.created_at)
+
     def is_live(self, now: int) -> bool:
         return now < self.expires_at
 

@@ -56,7 +56,7 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def last_activity(self) -> datetime | None:
-        return moment(self.record.seen_at)
+        return moment(self.record.active_at)
 
     @property
     def expires_at(self) -> datetime | None:
