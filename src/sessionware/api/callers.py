@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from sessionware.asgi.cookies import is_cross_site
 from sessionware.asgi.options import Engine
@@ -11,7 +11,7 @@ from sessionware.asgi.reading import read
 from sessionware.core.ids import MintedId, SessionName
 from sessionware.credentials.presented import Place
 from sessionware.credentials.resolved import Kind, Target
-from sessionware.errors import SessionwareError
+from sessionware.errors import CrossSite
 from sessionware.service import Actor
 
 Scope = MutableMapping[str, Any]
@@ -24,13 +24,6 @@ class CallerOf(Protocol):
     """
 
     async def __call__(self, scope: Scope, /) -> Actor: ...
-
-
-class CrossSite(SessionwareError):
-    """Another site's page sent this in its visitor's name."""
-
-    code: ClassVar[str] = "cross_site"
-    status_hint: ClassVar[int] = 403
 
 
 def caller_of(engine: Callable[[], Engine]) -> CallerOf:

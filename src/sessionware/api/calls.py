@@ -13,10 +13,9 @@ from starlette.responses import Response
 
 from sessionware.api.callers import CallerOf, Scope
 from sessionware.asgi.limit_headers import Header, Style
-from sessionware.errors import PayloadTooLarge
+from sessionware.errors import InvalidValue, PayloadTooLarge
 from sessionware.service import Actor, Sessions
 from sessionware.service.finding import current_id
-from sessionware.service.refusals import InvalidValue
 
 BODY_MAX: Final = 256 * 1024  # metadata is 64 KiB, written in JSON as wastefully as anybody likes
 CURRENT: Final = "current"

@@ -10,7 +10,7 @@ from sessionware.asgi.meaning import NONE, Making, made_if_absent, made_without_
 from sessionware.asgi.meeting import meet, without_session
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.options import Engine
-from sessionware.asgi.problems import Problem, problem, refused
+from sessionware.asgi.problems import Problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission, Admitted, Outcome
@@ -19,7 +19,7 @@ from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
 from sessionware.core.session import Session
-from sessionware.errors import InvalidToken
+from sessionware.errors import CrossSite, InvalidToken
 from sessionware.service.actors import Actor
 from sessionware.service.finding import check_session_token
 from sessionware.telemetry import Who
@@ -57,7 +57,7 @@ class Call(Struct, frozen=True, gc=False):
 async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: str | None = None) -> Entered | Problem:
     """Plan, admit, judge. `opens`: the session is open from now on, as for sockets.
 
-    `body_id` is an id that the body holds. Raises for bad credentials.
+    `body_id` is an id that the body holds. Raises CrossSite, and what bad credentials do.
     """
     if not opens and body_id is None:
         usual = _usual(engine, scope)
@@ -71,7 +71,7 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
             visit.has_lived = False  # asked once more, and this time it may be made
     call = await _call(engine, scope, opens=opens, body_id=body_id)
     if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
-        return problem(403, "Cross-site request refused", "cross_site")
+        raise CrossSite("Cross-site request refused")
     found = await _find(engine, call)
     return found if isinstance(found, Entered) else _turned_away(engine, call.visit, found)
 

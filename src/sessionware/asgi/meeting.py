@@ -13,9 +13,9 @@ from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller
 from sessionware.core.session import Proof
 from sessionware.credentials.presented import Place
-from sessionware.credentials.refusals import AmbiguousCredentials, ForeignId
+from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Resolved, Target
-from sessionware.errors import InvalidToken
+from sessionware.errors import AmbiguousCredentials, InvalidToken
 from sessionware.service.tickets import read_ticket
 from sessionware.telemetry import Who
 

@@ -13,8 +13,8 @@ from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.standing import Glance
-from sessionware.errors import InvalidToken, LimitExceeded, SessionwareError, TooManySessions
-from sessionware.service.refusals import OverLimit, OwnerFull, SessionDead
+from sessionware.errors import InvalidToken, LimitExceeded, OwnerFull, SessionwareError, TooManySessions
+from sessionware.service.refusals import OverLimit, SessionDead
 
 PROBLEM_JSON: Final = b"application/problem+json"
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from sessionware.core.ids import MintedId, SessionName, parse_presented
 from sessionware.credentials.compact import is_plain
-from sessionware.credentials.refusals import AmbiguousCredentials, Refused
-from sessionware.errors import InvalidSessionId, SessionNotFound
+from sessionware.credentials.refusals import Refused
+from sessionware.errors import AmbiguousCredentials, InvalidSessionId, SessionNotFound
 
 BEARER: Final = "bearer"
 # RFC 9110 5.6.2: what goes on after `Bearer` with one of these is the name of another scheme.

@@ -14,10 +14,10 @@ from sessionware.core.ids import Addresses, MintedId, SessionName, parse_present
 from sessionware.core.request import client_group
 from sessionware.credentials.presented import Place, Presented, SessionId, session_ids
 from sessionware.credentials.proving import Pending, Prover
-from sessionware.credentials.refusals import ForeignId, IdentityRequired
+from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Proven, Resolved, Target
 from sessionware.credentials.sources import Sources, read_sources
-from sessionware.errors import PermissionDenied, SessionNotFound
+from sessionware.errors import IdentityRequired, PermissionDenied, SessionNotFound
 
 CLIENTS_MAX: Final = 4096  # addresses whose group is kept ready
 ANONYMOUS_CLASS: Final = "a"

@@ -25,7 +25,6 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 
-from sessionware.asgi.meaning import NoSessionId
 from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.passage import pass_unseen, passage_of
 from sessionware.asgi.problems import failed
@@ -35,7 +34,7 @@ from sessionware.asgi.route_limits import RouteLimit, method_of, take
 from sessionware.assembly import SessionMiddleware, Sessionware
 from sessionware.assembly.api_at import session_api
 from sessionware.assembly.installation import settings_from
-from sessionware.errors import ConfigError, SessionwareError, StoreUnavailable
+from sessionware.errors import ConfigError, NoSessionId, SessionwareError, StoreUnavailable
 from sessionware.integrations.problem_schema import (
     BEARER,
     BEARER_SAID,

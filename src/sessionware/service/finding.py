@@ -15,13 +15,19 @@ from sessionware.core.facts import Touched
 from sessionware.core.identity import Identity, derived_name, developer
 from sessionware.core.ids import HANDLE_PREFIX, MintedId, SessionKey, SessionName, parse_handle, parse_presented, ref
 from sessionware.core.session import Session
-from sessionware.credentials.refusals import IdentityRequired
 from sessionware.credentials.session_token import is_session_token
-from sessionware.errors import InvalidToken, PermissionDenied, SessionNotFound
+from sessionware.errors import (
+    IdentityRequired,
+    InvalidToken,
+    InvalidValue,
+    NoSessionId,
+    PermissionDenied,
+    SessionNotFound,
+)
 from sessionware.service.actors import Actor
 from sessionware.service.data import reserved
 from sessionware.service.making import Target, key_of
-from sessionware.service.refusals import InvalidValue, SessionDead, raise_unfound
+from sessionware.service.refusals import SessionDead, raise_unfound
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Snapshot
 from sessionware.telemetry import Who
@@ -69,12 +75,6 @@ def current_id(by: Actor) -> str:
     if by.identity is not None:
         return derived_name(by.identity).text
     raise NoSessionId("No session ID provided")
-
-
-class NoSessionId(IdentityRequired):
-    """`current` was asked for, and the request names no session."""
-
-    code = "session_required"
 
 
 def locate(runtime: Runtime, session_id: str, *, by: Actor) -> Place:

@@ -8,8 +8,9 @@ from typing import Final
 from sessionware.core.ids import SessionKey, handle
 from sessionware.core.session import Session
 from sessionware.core.store import PAGE_MAX, Query
+from sessionware.errors import InvalidValue
 from sessionware.service.owners import Owner
-from sessionware.service.refusals import InvalidValue, shown
+from sessionware.service.refusals import shown
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Listing, Snapshot
 

@@ -13,7 +13,7 @@ from sessionware.core.ids import handle
 from sessionware.core.session import Ended
 from sessionware.credentials.compact import read
 from sessionware.credentials.refusals import Refused
-from sessionware.service.refusals import InvalidValue
+from sessionware.errors import InvalidValue
 from sessionware.service.runtime import Runtime
 from sessionware.service.times import LATEST_MS
 from sessionware.telemetry import Who

@@ -20,13 +20,13 @@ from sessionware.core.facts import Interrupted
 from sessionware.core.payload import unpack
 from sessionware.core.session import EndReason, Session
 from sessionware.core.windows import NEVER
-from sessionware.errors import PermissionDenied, SessionNotFound
+from sessionware.errors import InvalidValue, PermissionDenied, SessionNotFound
 from sessionware.service import amounts, context, many, rotation, usage
 from sessionware.service.actors import APP, Actor
 from sessionware.service.data import Edit
 from sessionware.service.finding import current_id, find, presented_key, tell_admin, vet
 from sessionware.service.owners import Owner, issuer_of, named_user, own, require_admin
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.service.refusals import SessionDead
 from sessionware.service.revoking import revoke_token, revoke_user, token_in, token_named
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Closed, Listing, Snapshot, Started

@@ -18,15 +18,21 @@ from sessionware.core.policy import admission as admission_of
 from sessionware.core.request import Facts
 from sessionware.core.session import Session
 from sessionware.core.store import PAGE_MAX, Query
-from sessionware.credentials.refusals import IdentityRequired
 from sessionware.credentials.session_token import new_session_token
-from sessionware.errors import PermissionDenied, SessionExists, StoreUnavailable
+from sessionware.errors import (
+    IdentityRequired,
+    InvalidValue,
+    OwnerFull,
+    PermissionDenied,
+    SessionExists,
+    StoreUnavailable,
+)
 from sessionware.service.actors import Actor
 from sessionware.service.data import SessionData, with_reserved
 from sessionware.service.finding import TOKEN_FIELD, identity_for
 from sessionware.service.making import fresh_id, new_session
 from sessionware.service.packing import packed
-from sessionware.service.refusals import InvalidValue, OwnerFull, raise_refused, shown
+from sessionware.service.refusals import raise_refused, shown
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Snapshot, Started
 

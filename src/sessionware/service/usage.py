@@ -16,9 +16,9 @@ from sessionware.core.ledger import CAP
 from sessionware.core.policy import Caller, Plan, admission
 from sessionware.core.request import Facts
 from sessionware.core.standing import usage_report
-from sessionware.errors import SessionNotFound
+from sessionware.errors import InvalidValue, SessionNotFound
 from sessionware.service.amounts import Stand
-from sessionware.service.refusals import InvalidValue, raise_unfound
+from sessionware.service.refusals import raise_unfound
 from sessionware.service.runtime import Runtime
 from sessionware.service.times import rfc3339
 

@@ -14,10 +14,10 @@ from fastapi.openapi.models import APIKey, HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
-from sessionware.asgi.meaning import NoSessionId
 from sessionware.asgi.passage import passage_of
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.route_limits import RouteLimit, method_of, take
+from sessionware.errors import NoSessionId
 from sessionware.integrations.fastapi.openapi import SESSION_HEADER, install_openapi
 from sessionware.integrations.fastapi.routes import template_of
 from sessionware.integrations.problem_schema import BEARER, BEARER_SAID, ID_SAID, SESSION_ID
