@@ -22,8 +22,7 @@ from sessionware.core.session import Session
 from sessionware.errors import CrossSite, InvalidToken
 from sessionware.service.actors import Actor
 from sessionware.service.finding import check_session_token
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 
 class Entered(Struct, frozen=True, gc=False):
@@ -116,7 +115,7 @@ async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | Non
 
 def _turned_away(engine: Engine, visit: Visit, decision: Refused) -> Problem:
     """Count, audit and tell a refusal; the answer to it."""
-    telemetry, who = engine.runtime.telemetry, _who(visit)
+    telemetry, who = engine.runtime.telemetry, who_asks(visit.identity, visit.caller.session)
     if decision.answer.outcome is Outcome.FOREIGN:
         telemetry.foreign_id(who)
     telemetry.refused(decision, who)
@@ -197,11 +196,3 @@ async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)
     if runtime.terms.session_token and call.ticket is None:
         check_session_token(runtime, session, by=Actor(session_token=visit.session_token))
-
-
-def _who(visit: Visit) -> Who:
-    """Whom a refusal is about, as far as it is proved."""
-    identity = visit.identity
-    user, org = (identity.user_id, identity.org_id) if identity is not None else (None, None)
-    key = visit.caller.session
-    return who_at(key, user=user, org=org) if key is not None else Who(user=user, org=org)

@@ -17,7 +17,7 @@ from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Resolved, Target
 from sessionware.errors import AmbiguousCredentials, InvalidToken
 from sessionware.service.tickets import read_ticket
-from sessionware.telemetry import Who
+from sessionware.telemetry import who_asks
 
 
 class Met(Struct, frozen=True):
@@ -38,13 +38,13 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         if resolved is None:
             resolved = await engine.resolver.resolve(presented, now)
     except ForeignId as error:
-        engine.runtime.telemetry.foreign_id(Who(user=error.user_id, org=error.org_id))
+        engine.runtime.telemetry.foreign_id(who_asks(error.identity))
         raise
     client = engine.resolver.client(presented)
     engine.doubt.heard(presented)
     identity = resolved.identity
-    if resolved.key_id is not None and identity is not None:
-        engine.runtime.telemetry.key_used(resolved.key_id, Who(user=identity.user_id, org=identity.org_id))
+    if resolved.key_id is not None:
+        engine.runtime.telemetry.key_used(resolved.key_id, who_asks(identity))
     tokens = presented.session_token
     visit = Visit(
         resolved,
@@ -65,7 +65,7 @@ def without_session(engine: Engine, visit: Visit) -> Visit:
 
 def _caller(engine: Engine, resolved: Resolved) -> Caller:
     runtime, identity = engine.runtime, resolved.identity
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    org_limits = runtime.org_limits_of(identity)
     target, link = resolved.target, resolved.link
     if target is not None:
         return Caller(identity, target.key, target.tag, target.key.bucket, org_limits)

@@ -17,8 +17,7 @@ from sessionware.core.request import Facts
 from sessionware.core.route_limits import compile_route_limits, parse_route_limits
 from sessionware.errors import SessionwareError
 from sessionware.service.refusals import raise_refused
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 ROUTES_MAX: Final = 1_024  # compiled routes that are kept of one limit: apps have fewer
 SOCKET: Final = "WEBSOCKET"  # the method of a handshake, for want of one
@@ -107,10 +106,8 @@ def _ask(engine: Engine, policy: Policy, caller: Caller, facts: Facts) -> Admiss
 
 
 def _refuse(passage: Passage, refused: Refused, caller: Caller) -> None:
-    runtime, identity = passage.engine.runtime, caller.identity
-    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
-    key = caller.session
-    runtime.telemetry.refused(refused, Who(user=user, org=org) if key is None else who_at(key, user=user, org=org))
+    runtime = passage.engine.runtime
+    runtime.telemetry.refused(refused, who_asks(caller.identity, caller.session))
     runtime.observers.refused(refused)
     try:
         raise_refused(refused)

@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any, Final
 
+from sessionware.core.identity import Identity
 from sessionware.errors import InvalidToken, PermissionDenied
 
 log: Final = logging.getLogger("sessionware.credentials")
@@ -19,10 +20,9 @@ SHOWN_MAX: Final = 120  # characters of a foreign value in a log line
 class ForeignId(PermissionDenied):
     """A proved caller presents a session id of another partition; it was not looked up."""
 
-    def __init__(self, user_id: str | None, org_id: str | None) -> None:
+    def __init__(self, identity: Identity) -> None:
         super().__init__("Permission denied")
-        self.user_id = user_id
-        self.org_id = org_id
+        self.identity = identity
 
 
 class Refused(Exception):

@@ -123,7 +123,7 @@ class Resolver:
             return proven.derived
         target = self._own(identity, named) if named is not None else None
         if link is not None and not identity.may_hold(link):
-            raise ForeignId(identity.user_id, identity.org_id)
+            raise ForeignId(identity)
         legacy = None if link is None else self._link(link)
         return replace(proven.derived, target=target, link=legacy)
 
@@ -131,7 +131,7 @@ class Resolver:
         """A session of a proved caller; another partition's id is foreign without a lookup, an anonymous one too."""
         if isinstance(named.id, MintedId):
             if not identity.may_hold(named.id):
-                raise ForeignId(identity.user_id, identity.org_id)
+                raise ForeignId(identity)
             return self._minted(named.id, named.place)
         key = named_key(identity, named.id, addresses=self._addresses)
         return Target(key, identity.tag, named.id.text, Kind.NAMED, named.place)

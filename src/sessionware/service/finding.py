@@ -30,8 +30,7 @@ from sessionware.service.making import Target, key_of
 from sessionware.service.refusals import SessionDead, raise_unfound
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Snapshot
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 TOKEN_FIELD: Final = "token"
 
@@ -60,12 +59,12 @@ async def find(runtime: Runtime, session_id: str, *, by: Actor, touch: bool = Fa
     return Snapshot(place.called or session.birth.name or session_id, session)
 
 
-async def current(runtime: Runtime, *, by: Actor, touch: bool = False) -> Snapshot:
+async def current(runtime: Runtime, *, by: Actor) -> Snapshot:
     """The session that the request itself presents, or that its identity selects.
 
     Raises IdentityRequired when there is neither, and what `find` raises.
     """
-    return await find(runtime, current_id(by), by=by, touch=touch)
+    return await find(runtime, current_id(by), by=by)
 
 
 def current_id(by: Actor) -> str:
@@ -197,11 +196,10 @@ async def _look(runtime: Runtime, place: Place, *, by: Actor, touch: bool) -> Se
 def tell_admin(runtime: Runtime, act: str, by: Actor, **details: str | None) -> None:
     """Audit what an administrator does, and on whom; the application itself is none."""
     if by.identity is not None:
-        who = Who(user=by.identity.user_id, org=by.identity.org_id)
-        runtime.telemetry.admin(act, who, {name: value for name, value in details.items() if value is not None})
+        runtime.telemetry.admin(
+            act, who_asks(by.identity), {name: value for name, value in details.items() if value is not None}
+        )
 
 
 def _tell_foreign(runtime: Runtime, by: Actor, key: SessionKey) -> None:
-    identity = by.identity
-    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
-    runtime.telemetry.foreign_id(who_at(key, user=user, org=org))
+    runtime.telemetry.foreign_id(who_asks(by.identity, key))

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from msgspec import Struct, field
 
 from sessionware.core.facts import Acknowledged
+from sessionware.core.identity import Identity
 from sessionware.core.ids import Addresses, SessionKey
 from sessionware.core.policy import Policy
 from sessionware.core.session import Ended, Link, Override, Session
@@ -88,6 +89,10 @@ class Runtime(Struct, frozen=True, kw_only=True):
     @property
     def ground(self) -> Ground:
         return Ground(self.terms, self.addresses)
+
+    def org_limits_of(self, identity: Identity | None) -> Mapping[str, Override]:
+        """The overrides of the organisation that somebody belongs to; none for nobody and for no organisation."""
+        return self.org_limits(identity.org) if identity is not None and identity.org else _NO_OVERRIDES
 
     def now(self) -> int:
         return self.store.clock.now()

@@ -142,7 +142,7 @@ def _whose(runtime: Runtime, wish: Wish, *, by: Actor) -> Identity | None:
 def _ask(runtime: Runtime, new: NewSession, identity: Identity | None, *, by: Actor) -> Admission:
     """The one question: is there room, does the budget for making sessions allow it, is the name free."""
     birth, now = new.session.birth, new.session.birth.created_at
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    org_limits = runtime.org_limits_of(identity)
     caller = Caller(identity, birth.key, birth.tag, birth.key.bucket, org_limits)
     facts = Facts(client=by.client)
     spends = () if by.is_app else plan_creation(runtime.policy, caller, facts, now=now, when=When.CREATED)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from sessionware.clock import monotonic_ms, wall_ms
 from sessionware.core.decision import Refused
+from sessionware.core.identity import Identity
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.session import Ended, Session
 from sessionware.telemetry.audit import AuditEvent, AuditSink, Happening
@@ -143,8 +144,9 @@ def who_of(session: Session) -> Who:
     return Who(ref(session.key), session.birth.user_id, session.birth.org_id)
 
 
-def who_at(key: SessionKey | None, *, user: str | None = None, org: str | None = None) -> Who:
-    """Whom an event of a request is about, when there is no session to ask."""
+def who_asks(identity: Identity | None, key: SessionKey | None = None) -> Who:
+    """Whom an event of a request is about: who asks, as far as that is proved, and for which session."""
+    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
     return Who(None if key is None else ref(key), user, org)
 
 
