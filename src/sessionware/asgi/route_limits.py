@@ -73,7 +73,8 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
         return
     passage.taken = (*passage.taken, once)
     engine, policy = passage.engine, limit.on(passage.engine, method=method, template=template)
-    caller, facts = _asking(passage)
+    stand = passage.stand
+    caller, facts = stand.caller, stand.facts
     ask = _ask(engine, policy, caller, facts)
     if not (ask.spends or ask.leases):
         return
@@ -88,14 +89,6 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
     if ask.leases:
         passage.holds(ask.operation)
     passage.standings = (*passage.standings, *decision.standings)
-
-
-def _asking(passage: Passage) -> tuple[Caller, Facts]:
-    """Who asks now: a session may have been made or logged in since the request was let in."""
-    if passage.session is not None:
-        stand = passage.session.stand
-        return stand.caller, stand.facts
-    return passage.entered.caller, passage.entered.facts
 
 
 def _ask(engine: Engine, policy: Policy, caller: Caller, facts: Facts) -> Admission:

@@ -253,6 +253,13 @@ def settings_from(keywords: Mapping[str, Any]) -> Settings:
     return loaded.settings
 
 
+def given_or_made(sessionware: Sessionware | None, keywords: Mapping[str, Any], *, by: str) -> Sessionware:
+    """The installation that `by` was given, or one of its own from settings. Raises ConfigError for both at once."""
+    if sessionware is not None and keywords:
+        raise ConfigError(f"{by}: {', '.join(keywords)} belong to the Sessionware that is given")
+    return sessionware or Sessionware(settings_from(keywords))
+
+
 def _forget(engine: Engine) -> None:
     """What was proved before may hold no longer."""
     engine.resolver.flush()

@@ -26,15 +26,15 @@ from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 
 from sessionware.asgi.messages import Receive, Scope, Send
-from sessionware.asgi.passage import pass_unseen, passage_of
+from sessionware.asgi.passage import pass_unseen, passage_of, required_session, session_of
 from sessionware.asgi.problems import failed
 from sessionware.asgi.refusing import refuse
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.route_limits import RouteLimit, method_of, take
 from sessionware.assembly import SessionMiddleware, Sessionware
 from sessionware.assembly.api_at import session_api
-from sessionware.assembly.installation import settings_from
-from sessionware.errors import ConfigError, NoSessionId, SessionwareError, StoreUnavailable
+from sessionware.assembly.installation import given_or_made
+from sessionware.errors import ConfigError, SessionwareError, StoreUnavailable
 from sessionware.integrations.problem_schema import (
     BEARER,
     BEARER_SAID,
@@ -71,9 +71,7 @@ class SessionwarePlugin(InitPlugin, ReceiveRoutePlugin):
     """
 
     def __init__(self, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any) -> None:
-        if sessionware is not None and settings:
-            raise ConfigError(f"SessionwarePlugin: {', '.join(settings)} belong to the Sessionware that is given")
-        self.sessionware = sessionware or Sessionware(settings_from(settings))
+        self.sessionware = given_or_made(sessionware, settings, by="SessionwarePlugin")
         self._api = None if api is None else _api_handler(self.sessionware, api)
         self._documents = "/schema"
 
@@ -161,19 +159,12 @@ def _template(scope: Scope, handler: BaseRouteHandler) -> str:
 
 def _session(scope: types.Scope) -> RequestSession:
     """The session. Raises NoSessionId, which is a 401."""
-    passage = passage_of(scope)
-    if passage is None:
-        raise RuntimeError(f"{scope['path']} is among SESSIONWARE_EXEMPT_PATHS: ask for `optional_session` there")
-    if passage.session is None:
-        passage.refusal = NoSessionId("No session ID provided")
-        raise passage.refusal
-    return passage.session
+    return required_session(scope, otherwise="`optional_session`")
 
 
 def _optional_session(scope: types.Scope) -> RequestSession | None:
     """The session, or None where there is none."""
-    passage = passage_of(scope)
-    return None if passage is None else passage.session
+    return session_of(scope)
 
 
 def _answer(request: Request[Any, Any, Any], error: SessionwareError) -> Response[Any]:
