@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-from sessionware.asgi.cookies import is_cross_site
-from sessionware.asgi.options import Engine
+from sessionware.asgi.cross_site import is_cross_site
+from sessionware.asgi.engine import Engine
+from sessionware.asgi.messages import Scope
 from sessionware.asgi.reading import read
 from sessionware.core.ids import MintedId, SessionName
 from sessionware.credentials.presented import Place
 from sessionware.credentials.resolved import Kind, Target
 from sessionware.errors import CrossSite
 from sessionware.service import Actor
-
-Scope = MutableMapping[str, Any]
 
 
 class CallerOf(Protocol):

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from sessionware.api.callers import CallerOf, Scope
+from sessionware.api.callers import CallerOf
 from sessionware.asgi.limit_headers import Header, Style
+from sessionware.asgi.messages import Scope
 from sessionware.errors import InvalidValue, PayloadTooLarge
 from sessionware.service import Actor, Sessions
 from sessionware.service.finding import current_id

@@ -5,11 +5,11 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sessionware.asgi.cookies import is_cross_site
-from sessionware.asgi.meaning import NONE, Making, made_if_absent, made_without_id, may_begin_anew
+from sessionware.asgi.cross_site import is_cross_site
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.meeting import meet, without_session
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
+from sessionware.asgi.missing import NONE, Making, made_if_absent, made_without_id, may_begin_anew
 from sessionware.asgi.problems import Problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
@@ -18,7 +18,6 @@ from sessionware.core.decision import Allowed, Refused
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
-from sessionware.core.session import Session
 from sessionware.errors import CrossSite, InvalidToken
 from sessionware.service.actors import Actor
 from sessionware.service.finding import check_session_token
@@ -37,10 +36,6 @@ class Entered(Struct, frozen=True, gc=False):
     @property
     def ask(self) -> Admission:
         return self.decision.ask
-
-    @property
-    def session(self) -> Session | None:
-        return self.decision.answer.session
 
 
 class Call(Struct, frozen=True, gc=False):

@@ -9,13 +9,14 @@ import asyncio
 import logging
 from typing import Final
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.limit_headers import limit_headers
-from sessionware.asgi.messages import App, Message, Receive, Scope, Send, respond
-from sessionware.asgi.options import Engine
+from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import Problem, failed
+from sessionware.asgi.refusing import respond
 from sessionware.asgi.spend_header import SPEND_HEADER, SPEND_HEADER_LENGTH, read_spend
 from sessionware.core.standing import glances
 from sessionware.errors import (

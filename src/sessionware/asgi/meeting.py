@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.reading import Read, read
 from sessionware.asgi.visits import Visit, believed_until
 from sessionware.core.identity import Identity

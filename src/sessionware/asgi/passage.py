@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from sessionware.asgi.ends import Told
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.session import Session
 from sessionware.core.standing import Glance, Standing
@@ -48,7 +48,7 @@ class Passage:
             self.session = RequestSession(engine, self, entered, record)
         elif making.is_lazy and making.new is not None:
             self.session = RequestSession(engine, self, entered, making.new.session)
-            self.session.is_unborn(making.new)
+            self.session.make_when_written(making.new)
 
     @property
     def met(self) -> Sequence[Glance]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
-from sessionware.asgi.noting import Holder, noted
+from sessionware.asgi.holder import Holder, noted
 from sessionware.asgi.of_record import OfRecord
-from sessionware.asgi.options import Engine
 from sessionware.asgi.session_context import SessionContext
 from sessionware.asgi.sync_session import SyncSession
 from sessionware.core.admission import NewSession
@@ -62,7 +62,7 @@ class RequestSession:
         self._entered = entered
         self._record = record
 
-    def is_unborn(self, new: NewSession) -> None:
+    def make_when_written(self, new: NewSession) -> None:
         """Nobody has made the session yet: it is made when something is written to it."""
         self._unborn, self.is_stored = new, False
 
@@ -115,6 +115,7 @@ class RequestSession:
 
     @property
     def context(self) -> SessionContext:
+        """The conversation: `append`, `last`."""
         return SessionContext(self._runtime, self)
 
     @property

@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.passage import Passage
 from sessionware.core.admission import Admission
 from sessionware.core.decision import Refused

@@ -8,10 +8,10 @@ import logging
 from typing import Final
 
 from sessionware.asgi.ends import Told
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered, enter
 from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.messages import App, Message, Receive, Scope, Send
-from sessionware.asgi.options import Engine
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.refusing import CLOSED_BY_US, refuse

@@ -10,7 +10,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sessionware.asgi.options import Engine
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of

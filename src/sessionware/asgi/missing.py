@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from msgspec import Struct
 
-from sessionware.asgi.options import Engine
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import NewSession
 from sessionware.core.ids import MintedId, SessionName
