@@ -15,7 +15,7 @@ from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.limit_headers import limit_headers
 from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.passage import Passage
-from sessionware.asgi.problems import Problem, failed
+from sessionware.asgi.problems import FAILED, Problem, failed
 from sessionware.asgi.refusing import respond
 from sessionware.asgi.spend_header import SPEND_HEADER, SPEND_HEADER_LENGTH, read_spend
 from sessionware.core.standing import glances
@@ -31,7 +31,6 @@ from sessionware.errors import (
 from sessionware.service import amounts
 from sessionware.telemetry import Action, Feature, Reason
 
-FAILED: Final = 500  # a handler that answers with this or more saves nothing
 # What keeps a session from being saved although the app did nothing wrong: the client is told instead of a 500.
 SAID_TO_CLIENT: Final = (
     StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions, PayloadTooLarge
@@ -122,7 +121,7 @@ class Exchange:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
         passage = self._passage
         session = passage.session
-        if self._status < FAILED:
+        if self._status < FAILED:  # a handler that fails saves nothing
             try:
                 if session is not None and session.is_read:
                     await session.save()

@@ -17,6 +17,7 @@ from sessionware.errors import InvalidToken, LimitExceeded, OwnerFull, Sessionwa
 from sessionware.service.refusals import OverLimit, SessionDead
 
 PROBLEM_JSON: Final = b"application/problem+json"
+FAILED: Final = 500  # the status of what nobody foresaw: the app's fault, or ours
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
 FULL_RETRY_S: Final = 60  # sessions end when they expire: seldom sooner
 RETRY_S: Final = {"keys_unavailable": 5}  # an issuer that is away is asked again sooner than that

@@ -13,7 +13,7 @@ from sessionware.asgi.entering import Entered, enter
 from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.passage import Passage
-from sessionware.asgi.problems import Problem, failed
+from sessionware.asgi.problems import FAILED, Problem, failed
 from sessionware.asgi.refusing import CLOSED_BY_US, refuse
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.limits import MESSAGES
@@ -23,7 +23,6 @@ from sessionware.telemetry import Action, Feature, Reason
 
 PROTOCOL: Final = "sessionware"  # what is answered to a client that offered its id as a subprotocol
 SESSION_OVER: Final = 4401
-FAILED: Final = 500
 SAVE_EVERY_S: Final = 1.0
 SAVE_AT_CLOSE_S: Final = 1.0
 log: Final = logging.getLogger("sessionware")

@@ -19,7 +19,7 @@ from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.route_limits import RouteLimit, method_of, take
 from sessionware.integrations.fastapi.openapi import SESSION_HEADER, install_openapi
 from sessionware.integrations.fastapi.routes import template_of
-from sessionware.integrations.problem_schema import BEARER, BEARER_SAID, ID_SAID, SESSION_ID
+from sessionware.integrations.openapi_words import BEARER, BEARER_SAID, ID_SAID, SESSION_ID
 
 __all__ = ["CurrentSession", "Limited", "OptionalSession", "install_openapi"]
 
