@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +12,7 @@ from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.standing import Glance
+from sessionware.core.times import rfc3339_ms
 from sessionware.errors import InvalidToken, LimitExceeded, OwnerFull, SessionwareError, TooManySessions
 from sessionware.service.refusals import OverLimit, SessionDead
 
@@ -83,7 +83,7 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None, met: I
             "scope": standing.scope,
             "used": standing.used,
             "allowance": standing.allowance,
-            "resets_at": _moment(standing.resets_at),
+            "resets_at": rfc3339_ms(standing.resets_at),
         }
     wait_ms = refusal.retry_after_ms
     if wait_ms is None and refusal.answer.outcome is Outcome.FULL:
@@ -135,9 +135,3 @@ def _challenge(code: str) -> list[Header]:
     if code == "identity_required":
         return [(b"www-authenticate", b"Bearer")]
     return []
-
-
-def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

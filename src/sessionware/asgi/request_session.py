@@ -18,19 +18,18 @@ from sessionware.core.facts import Touched
 from sessionware.core.identity import Identity
 from sessionware.core.ids import ref
 from sessionware.core.payload import unpack
-from sessionware.core.session import EndReason, Session
+from sessionware.core.session import Session
 from sessionware.core.standing import Standing
+from sessionware.core.times import moment
 from sessionware.errors import SessionwareError
-from sessionware.service import amounts, many, rotation, usage
+from sessionware.service import amounts, many, rotation, updating, usage
 from sessionware.service.actors import APP
 from sessionware.service.amounts import Reservation, Stand
-from sessionware.service.data import SessionData, save
+from sessionware.service.data import SessionData
 from sessionware.service.owners import Owner
 from sessionware.service.rotation import Rotated
 from sessionware.service.runtime import Runtime
 from sessionware.service.starting import bear, idle_of
-from sessionware.service.times import moment
-from sessionware.service.updating import Updates, alone
 
 
 class RequestSession:
@@ -137,18 +136,12 @@ class RequestSession:
         data = self._data
         if self.is_over or data is None:
             return
-        runtime = self._runtime
-        if self._unborn is not None:
-            if data.changes() is not None:
-                await self.keep()
-            return
         if data.changes() is None:
             return
-        async with alone(runtime, self._record.key):
-            saved = await save(runtime.store, self._record, data, now=runtime.now(), at_most=runtime.terms.max_data)
-        self._record = saved.session
-        if saved.overwritten:
-            runtime.telemetry.conflict()
+        if self._unborn is not None:
+            await self.keep()
+        else:
+            self._record = await updating.save(self._runtime, self._record, data)
 
     async def keep(self) -> None:
         """Make the session, if nobody has yet. Raises LimitExceeded, TooManySessions, StoreUnavailable."""
@@ -172,7 +165,7 @@ class RequestSession:
         """
         await self.keep()
         await self.save()
-        self._record = await Updates(self._runtime).data(self._record.key, change)
+        self._record = await updating.edit_data(self._runtime, self._record.key, change)
         self._data = SessionData(self._record.data or b"")
         return dict(self._data)
 
@@ -187,11 +180,8 @@ class RequestSession:
     async def set_ttl(self, seconds: float | None) -> None:
         """Another idle time from now on; None lifts it. The absolute deadline stays. Raises InvalidValue."""
         await self.keep()
-        idle = idle_of(self._runtime, seconds, by=APP) or 0
-        before = self._record
-        written = await Updates(self._runtime).apply(
-            before.key, lambda session: replace(session, idle=idle, metadata=None, data=None)
-        )
+        before, idle_ms = self._record, idle_of(self._runtime, seconds, by=APP)
+        written = await updating.set_idle(self._runtime, before.key, idle_ms)
         self._record = replace(before, idle=written.idle, expires_at=written.expires_at, revision=written.revision)
 
     @noted
@@ -264,11 +254,8 @@ class RequestSession:
     async def end(self) -> None:
         """End the session; ending it again does nothing. What was not saved is lost with it."""
         self.is_over = True
-        if self._unborn is not None:
-            return
-        ended = await self._runtime.store.delete(self._record.key, now=self._runtime.now(), reason=EndReason.ENDED)
-        if ended is not None:
-            await self._runtime.tell_ended([ended])
+        if self._unborn is None:
+            await self._runtime.end(self._record.key)
 
     def note_refusal(self, error: SessionwareError) -> None:
         """Remember what was refused while the request ran."""

@@ -11,11 +11,11 @@ from sessionware.core.facts import OwnerRevocation, Revocation, TokenRevocation
 from sessionware.core.identity import Identity
 from sessionware.core.ids import handle
 from sessionware.core.session import Ended
+from sessionware.core.times import LATEST_MS
 from sessionware.credentials.compact import read
 from sessionware.credentials.refusals import Refused
 from sessionware.errors import InvalidValue
 from sessionware.service.runtime import Runtime
-from sessionware.service.times import LATEST_MS
 from sessionware.telemetry import Who, who_asks
 
 TOKEN_LIFE_MS: Final = 86_400_000  # JWT_MAX_AGE: no token that we accept lives longer

@@ -107,6 +107,13 @@ class Runtime(Struct, frozen=True, kw_only=True):
             return
         await self._acknowledge(await self.endings.tell(ends))
 
+    async def end(self, key: SessionKey) -> Ended | None:
+        """End a session and tell everybody; None when there is none: of many who try at once exactly one does."""
+        ended = await self.store.delete(key, now=self.now())
+        if ended is not None:
+            await self.tell_ended([ended])
+        return ended
+
     async def acknowledge(self, ends: Sequence[Ended]) -> None:
         """Take these ends off the list without telling anybody: the session lives on under another id."""
         await self._acknowledge([Acknowledged(ended.session.key.bucket, ended.receipt) for ended in ends])

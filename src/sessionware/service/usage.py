@@ -14,11 +14,11 @@ from sessionware.core.ledger import CAP
 from sessionware.core.policy import Caller
 from sessionware.core.request import Facts
 from sessionware.core.standing import usage_report
+from sessionware.core.times import rfc3339
 from sessionware.errors import InvalidValue, SessionNotFound
 from sessionware.service.amounts import Stand, about_amounts
 from sessionware.service.refusals import raise_unfound
 from sessionware.service.runtime import Runtime
-from sessionware.service.times import rfc3339
 
 
 async def usage(runtime: Runtime, stand: Stand) -> dict[str, Any]:

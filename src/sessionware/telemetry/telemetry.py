@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
@@ -14,6 +13,7 @@ from sessionware.core.decision import Refused
 from sessionware.core.identity import Identity
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.session import Ended, Session
+from sessionware.core.times import rfc3339_ms
 from sessionware.telemetry.audit import AuditEvent, AuditSink, Happening
 from sessionware.telemetry.counts import Action, Counts, Feature, Reason
 from sessionware.telemetry.throttle import MINUTE_MS, SECOND_MS, Throttle
@@ -126,7 +126,7 @@ class Telemetry:
     def _record(self, event: Happening, who: Who, reason: str | None = None, details: Details = _NO_DETAILS) -> None:
         if self._audit is None:
             return
-        time = _rfc3339(self._wall())
+        time = rfc3339_ms(self._wall()) or ""
         told = AuditEvent(
             time=time, event=event, ref=who.ref, user=who.user, org=who.org, reason=reason, details=details
         )
@@ -148,7 +148,3 @@ def who_asks(identity: Identity | None, key: SessionKey | None = None) -> Who:
     """Whom an event of a request is about: who asks, as far as that is proved, and for which session."""
     user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
     return Who(None if key is None else ref(key), user, org)
-
-
-def _rfc3339(wall: int) -> str:
-    return datetime.fromtimestamp(wall / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
