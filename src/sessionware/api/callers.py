@@ -31,18 +31,14 @@ def caller_of(engine: Callable[[], Engine]) -> CallerOf:
     async def ask(scope: Scope, /) -> Actor:
         parts = engine()
         seen = read(scope, parts.options.names)
-        now = parts.runtime.now()
-        resolved = parts.resolver.resolve_at_once(seen.presented, now)
-        if resolved is None:
-            resolved = await parts.resolver.resolve(seen.presented, now)
+        resolved = await parts.resolver.resolve(seen.presented, parts.runtime.now())
         target = resolved.target
         if target is not None and target.place is Place.COOKIE and is_cross_site(scope, parts.options):
             raise CrossSite("Cross-site request refused")
-        tokens = seen.presented.session_token
         return Actor(
             identity=resolved.identity,
             presented=_presented(target),
-            session_token=tokens[0] if len(tokens) == 1 else None,
+            session_token=seen.presented.one_session_token,
             client=parts.resolver.client(seen.presented),
         )
 

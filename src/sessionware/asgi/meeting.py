@@ -34,9 +34,7 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         return _ticketed(engine, seen, now)
     presented = seen.presented
     try:
-        resolved = engine.resolver.resolve_at_once(presented, now)
-        if resolved is None:
-            resolved = await engine.resolver.resolve(presented, now)
+        resolved = await engine.resolver.resolve(presented, now)
     except ForeignId as error:
         engine.runtime.telemetry.foreign_id(who_asks(error.identity))
         raise
@@ -45,12 +43,11 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
     identity = resolved.identity
     if resolved.key_id is not None:
         engine.runtime.telemetry.key_used(resolved.key_id, who_asks(identity))
-    tokens = presented.session_token
     visit = Visit(
         resolved,
         _caller(engine, resolved),
         client=client,
-        session_token=tokens[0] if len(tokens) == 1 else None,
+        session_token=presented.one_session_token,
         until=believed_until(resolved, now),
     )
     visit.poses = bool(presented.user) and not engine.resolver.trusts(presented)

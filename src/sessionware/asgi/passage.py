@@ -15,7 +15,7 @@ from sessionware.asgi.entering import Entered
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.session import Session
-from sessionware.core.standing import Glance, Standing
+from sessionware.core.standing import Glance, Standing, glances_of
 from sessionware.errors import NoSessionId, SessionwareError
 from sessionware.gate import Running
 from sessionware.service.amounts import Stand
@@ -57,10 +57,7 @@ class Passage:
         if not later:
             return first
         again = {standing.name for standing in later}
-        return (
-            *[glance for glance in first if glance[0] not in again],
-            *[standing.glance for standing in later if standing.binding and standing.window is not None],
-        )
+        return (*[glance for glance in first if glance[0] not in again], *glances_of(later))
 
     @property
     def stand(self) -> Stand:

@@ -50,6 +50,11 @@ class Presented(Struct, frozen=True, kw_only=True, gc=False):
     peer: str | None = None
     host: str = ""
 
+    @property
+    def one_session_token(self) -> str | None:
+        """The secret that goes with the session id; None when there is none, or two."""
+        return self.session_token[0] if len(self.session_token) == 1 else None
+
 
 class SessionId(Struct, frozen=True):
     """The one session id of a request, in a proper form, and where it stood."""
