@@ -98,7 +98,7 @@ class Exchange:
             if not message.get("more_body", False):
                 self._is_over = True
             elif self._passage.told is None:
-                self._passage.closes(self._stop)  # from its first part on a body is a stream
+                self._passage.close_when_over(self._stop)  # from its first part on a body is a stream
         await self._send(message)
 
     def _with_headers(self, message: Message) -> Message:

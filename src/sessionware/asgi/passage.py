@@ -84,7 +84,7 @@ class Passage:
         if ask.key is not None:
             engine.gate.leases.begin(ask.operation, ask.key)
 
-    def holds(self, operation: bytes) -> None:
+    def hold(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""
         self._operations = (*self._operations, operation)
 
@@ -99,7 +99,7 @@ class Passage:
         """In the block the session may get another id."""
         return nullcontext() if self.told is None else self.engine.ends.moving(self.told)
 
-    def closes(self, close: Callable[[], object]) -> Told:
+    def close_when_over(self, close: Callable[[], object]) -> Told:
         """It is a stream or a socket: `close` is called when its session or its credential ends.
 
         A token that has only expired leaves it GRACE_MS.

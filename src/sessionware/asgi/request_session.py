@@ -229,9 +229,10 @@ class RequestSession:
         keep_data = keep_data and self.user_id in {None, user_id}  # one user's data is never shown to the next
         if keep_data:
             await self.save()
-        whose: dict[str, Any] = {"org_id": org_id, "groups": tuple(groups), "keep_data": keep_data}
         with self._holder.moving():
-            moved = await rotation.login(self._runtime, self._record, user_id, **whose)
+            moved = await rotation.login(
+                self._runtime, self._record, user_id, org_id=org_id, groups=tuple(groups), keep_data=keep_data
+            )
             self._data = self._data if keep_data else None
             self._reborn(moved)
 

@@ -87,7 +87,7 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
     if isinstance(decision, Refused):
         _refuse(passage, decision, caller)
     if ask.leases:
-        passage.holds(ask.operation)
+        passage.hold(ask.operation)
     passage.standings = (*passage.standings, *decision.standings)
 
 

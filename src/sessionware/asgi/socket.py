@@ -64,7 +64,7 @@ class _Socket:
         """Run the app until it or the session ends; what was written is saved, the session is open no more."""
         self._passage.begin(self._scope)
         running = asyncio.ensure_future(app(self._scope, self._heard, self._pass_on))
-        told = self._passage.closes(running.cancel)
+        told = self._passage.close_when_over(running.cancel)
         try:
             await self._run_until_told(running, told)
         except SessionwareError as error:

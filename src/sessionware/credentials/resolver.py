@@ -65,11 +65,14 @@ class Resolver:
 
     async def resolve(self, presented: Presented, now: int) -> Resolved:
         """Who is asking and for what; fetches what must be fetched first. Raises as `resolve_at_once`."""
-        return self._select(await self._prove(presented, now), presented.ids)
+        found = self.resolve_at_once(presented, now)
+        return found or self._select(await self._prover.wait(presented, now), presented.ids)
 
     async def identify(self, presented: Presented, now: int) -> Identity | None:
         """Who is asking, for paths where no session is meant. Raises for bad credentials only."""
-        proven = await self._prove(presented, now)
+        proven = self._prover.at_once(presented, now)
+        if isinstance(proven, Pending):
+            proven = await self._prover.wait(presented, now)
         return None if proven is None else proven.identity
 
     def select(self, text: str, identity: Identity | None, place: Place = Place.PATH) -> Resolved:
@@ -105,10 +108,6 @@ class Resolver:
         """Stop what still fetches."""
         if self.jwt is not None:
             await self.jwt.aclose()
-
-    async def _prove(self, presented: Presented, now: int) -> Proven | None:
-        proven = self._prover.at_once(presented, now)
-        return await self._prover.wait(presented, now) if isinstance(proven, Pending) else proven
 
     def _select(self, proven: Proven | None, ids: tuple[tuple[Place, str], ...]) -> Resolved:
         if proven is None:

@@ -41,7 +41,6 @@ class Place(Struct, frozen=True):
     key: SessionKey
     owner: bytes | None
     called: str | None
-    is_handle: bool = False
 
 
 async def find(runtime: Runtime, session_id: str, *, by: Actor, touch: bool = False) -> Snapshot:
@@ -85,10 +84,10 @@ def locate(runtime: Runtime, session_id: str, *, by: Actor) -> Place:
         key = parse_handle(session_id)
         presented = presented_key(runtime, by)
         if presented == key:
-            return Place(key, _owner_for(by.presented, identity), None, is_handle=True)
+            return Place(key, _owner_for(by.presented, identity), None)
         if identity is None and not by.is_admin:
             raise SessionNotFound("Session not found")
-        return Place(key, owner, None, is_handle=True)
+        return Place(key, owner, None)
     target = parse_presented(session_id)
     if isinstance(target, MintedId):
         if by.is_app or identity is None or identity.is_anonymous or identity.may_hold(target):
