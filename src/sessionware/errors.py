@@ -49,11 +49,45 @@ class PermissionDenied(SessionwareError):
     status_hint = 403
 
 
+class CrossSite(SessionwareError):
+    """Another site's page sent this in its visitor's name."""
+
+    code = "cross_site"
+    status_hint = 403
+
+
+class AmbiguousCredentials(SessionwareError):
+    """The request presents two credentials where one is expected, and which one counts is not ours to guess."""
+
+    code = "ambiguous_credentials"
+    status_hint = 400
+
+
+class IdentityRequired(SessionwareError):
+    """What is asked for belongs to somebody, and the request proves nobody."""
+
+    code = "identity_required"
+    status_hint = 401
+
+
+class NoSessionId(IdentityRequired):
+    """A session is required, and the request neither names one nor proves anybody who would have one."""
+
+    code = "session_required"
+
+
 class InvalidToken(SessionwareError):
     """A credential was presented and is not valid."""
 
     code = "invalid_token"
     status_hint = 401
+
+
+class KeysUnavailable(SessionwareError):
+    """The issuer's keys cannot be had: the token may be good, so this is our trouble and not the client's."""
+
+    code = "keys_unavailable"
+    status_hint = 503
 
 
 class LimitExceeded(SessionwareError):
@@ -79,6 +113,13 @@ class LimitExceeded(SessionwareError):
         return max(1, -(-self.retry_after_ms // 1000))
 
 
+class InvalidValue(SessionwareError, ValueError):
+    """An argument that can never work; the message names it, its value and the way out."""
+
+    code = "invalid_value"
+    status_hint = 400
+
+
 class InvalidAmount(SessionwareError):
     """A caller named an amount that can never be taken: not a whole number above zero, or more than the allowance."""
 
@@ -91,6 +132,21 @@ class TooManySessions(SessionwareError):
 
     code = "too_many_sessions"
     status_hint = 429
+
+
+class OwnerFull(TooManySessions):
+    """The owner, or the client, has as many sessions as may be. `refs` are the owner's live ones, oldest first."""
+
+    def __init__(self, message: str, refs: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.refs = refs
+
+
+class AllFull(TooManySessions):
+    """The whole installation has as many sessions as may be."""
+
+    code = "sessions_full"
+    status_hint = 503
 
 
 class Conflict(SessionwareError):

@@ -1,7 +1,6 @@
 """The only place that stands outside: a small app behind the middleware with the API at its root, and who asks it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ from sessionware.assembly.installation import settings_from
 from sessionware.core.store import Store
 from sessionware.telemetry import Observer
 from sessionware.testing import Client, ManualClock, client
+from tests.stories import stories
 
 ADMIN = ["sessionware:admin"]
 
@@ -143,21 +143,7 @@ async def outside(*, store: Callable[[ManualClock], Store] | None = None, **how:
         yield Outside(nobody, clock)
 
 
-def from_outside(**how: Any) -> Callable[[Callable[[Outside], Awaitable[None]]], Callable[[], None]]:
-    """Tell an async story as a test: it gets a running app of its own; keywords are settings."""
-
-    def made(story: Callable[[Outside], Awaitable[None]]) -> Callable[[], None]:
-        async def tell() -> None:
-            async with outside(**how) as there:
-                await story(there)
-
-        def test() -> None:
-            asyncio.run(tell())
-
-        test.__name__, test.__doc__, test.__module__ = story.__name__, story.__doc__, story.__module__
-        return test
-
-    return made
+from_outside = stories(outside)
 
 
 def sid(text: str) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """The API over a service whose time stands still; callers say who they are in test headers."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +11,7 @@ from sessionware.core.ids import parse_presented
 from sessionware.errors import InvalidToken
 from sessionware.service import Actor, Sessions
 from tests.service.scene import Scene, scene
+from tests.stories import stories
 
 ADMIN = ("sessionware:admin",)
 
@@ -92,18 +91,4 @@ async def world(**how):
             yield ready
 
 
-def in_world(**how: Any) -> Callable[[Callable[[World], Awaitable[None]]], Callable[[], None]]:
-    """Tell an async story as a test: it gets a world of its own."""
-
-    def made(story: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-        async def tell() -> None:
-            async with world(**how) as ready:
-                await story(ready)
-
-        def test() -> None:
-            asyncio.run(tell())
-
-        test.__name__, test.__doc__, test.__module__ = story.__name__, story.__doc__, story.__module__
-        return test
-
-    return made
+in_world = stories(world)

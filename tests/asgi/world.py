@@ -9,7 +9,7 @@ import jwt
 from starlette.applications import Starlette
 
 from sessionware import SessionMiddleware, Sessionware
-from sessionware.asgi.options import Engine
+from sessionware.asgi.engine import Engine
 from sessionware.config.load import load
 from sessionware.config.settings import Settings
 from sessionware.core.payload import unpack

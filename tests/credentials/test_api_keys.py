@@ -11,9 +11,9 @@ from sessionware.config.settings import Settings
 from sessionware.core.identity import Claims, prove
 from sessionware.credentials.api_keys import ApiKeys, Journal, Revoked, append, load, new_key, read_journal
 from sessionware.credentials.presented import Presented
-from sessionware.credentials.refusals import AmbiguousCredentials, Refused
+from sessionware.credentials.refusals import Refused
 from sessionware.credentials.resolver import Resolver
-from sessionware.errors import ConfigError, InvalidToken
+from sessionware.errors import AmbiguousCredentials, ConfigError, InvalidToken
 from sessionware.testing.tokens import FakeIssuer
 from tests.credentials.making import ADDRESSES, NOW
 

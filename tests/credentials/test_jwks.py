@@ -11,8 +11,7 @@ from sessionware.credentials.discovery import documents, find_keys_url
 from sessionware.credentials.fetching import FetchFailed, JsonFetcher, check_fetchable, is_fetchable
 from sessionware.credentials.jwks import RemoteKeys
 from sessionware.credentials.keys import KEYS_MAX, read_key_set
-from sessionware.credentials.refusals import KeysUnavailable
-from sessionware.errors import ConfigError, InvalidToken
+from sessionware.errors import ConfigError, InvalidToken, KeysUnavailable
 from sessionware.testing.tokens import Answer, FakeIssuer, KeyServer, SigningKey
 from tests.credentials.making import NOW, trusting, verifier_of
 

@@ -12,12 +12,13 @@ from sessionware.core.identity import Claims, prove
 from sessionware.core.ids import MintedId, anonymous_tag, handle, mint
 from sessionware.core.session import Proof
 from sessionware.credentials.presented import Place, Presented
-from sessionware.credentials.refusals import AmbiguousCredentials, IdentityRequired
 from sessionware.credentials.resolved import Kind, Resolved, Target
 from sessionware.credentials.resolver import Resolver
 from sessionware.credentials.sources import read_sources
 from sessionware.errors import (
+    AmbiguousCredentials,
     ConfigError,
+    IdentityRequired,
     InvalidSessionId,
     InvalidToken,
     PermissionDenied,

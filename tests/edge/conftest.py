@@ -11,8 +11,8 @@ import pytest
 
 from sessionware.telemetry.logs import JsonFormatter, TextFormatter
 from sessionware.testing.tokens import FakeIssuer, KeyServer, SigningKey
-from tests.edge.servers import SERVERS, LoopThread
 from tests.edge.site import AUDIENCE, Site
+from tests.serving import SERVERS, LoopThread
 
 Serve = Callable[..., Site]
 

@@ -12,8 +12,8 @@ from sessionware.testing import FaultyStore, ManualClock
 from sessionware.testing.tokens import FakeIssuer
 from tests.edge import app as told
 from tests.edge import wire
-from tests.edge.servers import Server
 from tests.edge.wire import Answer, Header
+from tests.serving import Server
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,7 @@ class Site:
         loaded = load(keywords={**UNLIMITED, **settings}, environ={})
         self.sessionware = Sessionware(loaded.settings, store=self.store)
         self.app = told.build()
-        self.server = Server(kind, SessionMiddleware(self.app, self.sessionware, api=api))
+        self.server = Server(SessionMiddleware(self.app, self.sessionware, api=api), kind, lifespan="on")
 
     def __enter__(self) -> Self:
         self.server.__enter__()

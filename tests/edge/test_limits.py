@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.edge import wire
-from tests.edge.servers import soon
 from tests.edge.site import Site
+from tests.serving import soon
 
 
 def parallel(site: Site, count: int, **who: Any) -> list[wire.Answer]:

@@ -12,10 +12,10 @@ from sessionware.clock import HostClock
 from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 from tests.edge import wire
-from tests.edge.servers import AT_ONCE_S, soon
 from tests.edge.site import UNLIMITED, Site
 from tests.edge.workers import Worker, at_once, running
 from tests.selection import is_selected
+from tests.serving import AT_ONCE_S, soon
 
 LIMITS: Final = (
     "10/day per session for /who; 100/day per session for /get; 1 concurrent per session for /feed/**; "

@@ -9,8 +9,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.edge import wire
-from tests.edge.servers import AT_ONCE_S, soon
 from tests.edge.site import STRANGER, Site
+from tests.serving import AT_ONCE_S, soon
 
 CLOSED_BY_US = {4401, 1008}
 

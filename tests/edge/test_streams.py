@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.edge import wire
-from tests.edge.servers import AT_ONCE_S, soon
 from tests.edge.site import Site
+from tests.serving import AT_ONCE_S, soon
 
 FIRST, LAST = b"data: first\n\n", b"data: last\n\n"
 

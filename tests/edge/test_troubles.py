@@ -1,12 +1,16 @@
 """When what we depend on is away: 503 for our trouble, 401 for the client's, never 429 and never 500."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from sessionware.testing import Fault
 from sessionware.testing.tokens import Answer as KeysAnswer
 from sessionware.testing.tokens import FakeIssuer, KeyServer
 from tests.edge import wire
-from tests.edge.site import Site
+from tests.edge.site import AUDIENCE, Site
+from tests.serving import LoopThread
 
 
 @pytest.fixture
@@ -59,58 +63,57 @@ def test_a_slow_answer_of_the_store_to_one_delays_no_other(alone):
     assert answer.json["session"] == sid
 
 
+@contextmanager
+def believing_site(kind: str, aside: LoopThread, issuer: FakeIssuer) -> Iterator[tuple[Site, KeyServer]]:
+    """A site of its own that fetches the keys of `issuer`, and the server that it fetches them from."""
+    server = KeyServer(issuer)
+    aside.run(server.__aenter__())
+    keys = {"jwt_jwks_url": server.keys_url, "jwt_issuer": issuer.name, "jwt_audience": AUDIENCE}
+    try:
+        with Site(kind, issuer=issuer, **keys) as site:
+            yield site, server
+    finally:
+        aside.run(server.__aexit__(None, None, None))
+
+
 def test_a_slow_key_server_delays_nobody_who_brings_no_token(kind, aside):
     """JWT-11, ASGI-06: the fetch waits, the loop does not."""
     issuer = FakeIssuer("https://slow.example")
-    server = KeyServer(issuer)
-    aside.run(server.__aenter__())
-    try:
-        with Site(
-            kind, issuer=issuer, jwt_jwks_url=server.keys_url, jwt_issuer=issuer.name, jwt_audience="api"
-        ) as site:
-            aside.call(server.gate.clear)
-            with site.server.connect() as waiting:
-                waiting.sendall(wire.request(target="/who", headers=[("Authorization", f"Bearer {site.token()}")]))
-                while not server.hits:
-                    assert site.ask("GET", "/who").status == 200
+    with believing_site(kind, aside, issuer) as (site, server):
+        aside.call(server.gate.clear)
+        with site.server.connect() as waiting:
+            waiting.sendall(wire.request(target="/who", headers=[("Authorization", f"Bearer {site.token()}")]))
+            while not server.hits:
                 assert site.ask("GET", "/who").status == 200
-                aside.call(server.gate.set)
-                answer = wire.answer_of(wire.read_all(waiting))
-            assert answer is not None
-            assert answer.json["user"] == "alice"
-            assert server.hits == 1
-    finally:
-        aside.run(server.__aexit__(None, None, None))
+            assert site.ask("GET", "/who").status == 200
+            aside.call(server.gate.set)
+            answer = wire.answer_of(wire.read_all(waiting))
+        assert answer is not None
+        assert answer.json["user"] == "alice"
+        assert server.hits == 1
 
 
 def test_a_key_server_that_misbehaves_is_our_trouble_and_passes(kind, aside):
     """JWT-11: 500, a redirect, no JSON, 60 MB, no answer: 503 each time, the redirect is not followed."""
     issuer = FakeIssuer("https://bad.example")
-    server = KeyServer(issuer)
-    aside.run(server.__aenter__())
-    try:
-        with Site(
-            kind, issuer=issuer, jwt_jwks_url=server.keys_url, jwt_issuer=issuer.name, jwt_audience="api"
-        ) as site:
-            for trouble in (
-                KeysAnswer.ERROR,
-                KeysAnswer.REDIRECT,
-                KeysAnswer.GARBAGE,
-                KeysAnswer.HUGE,
-                KeysAnswer.HANG_UP,
-            ):
-                server.answer = trouble
-                site.clock.advance(31_000)
-                answer = site.ask("GET", "/who", user="alice")
-                assert (answer.status, answer.code) == (503, "keys_unavailable"), trouble
-                assert site.ask("GET", "/who").status == 200
-            server.answer = KeysAnswer.KEYS
+    with believing_site(kind, aside, issuer) as (site, server):
+        for trouble in (
+            KeysAnswer.ERROR,
+            KeysAnswer.REDIRECT,
+            KeysAnswer.GARBAGE,
+            KeysAnswer.HUGE,
+            KeysAnswer.HANG_UP,
+        ):
+            server.answer = trouble
             site.clock.advance(31_000)
-            assert site.ask("GET", "/who", user="alice").status == 200
-            assert server.paths["/elsewhere"] == 0
-            assert server.sent < 8_000_000
-            server.answer = KeysAnswer.ERROR
-            site.clock.advance(120_000)
-            assert site.ask("GET", "/who", user="alice").status == 200, "stale keys are good for a while"
-    finally:
-        aside.run(server.__aexit__(None, None, None))
+            answer = site.ask("GET", "/who", user="alice")
+            assert (answer.status, answer.code) == (503, "keys_unavailable"), trouble
+            assert site.ask("GET", "/who").status == 200
+        server.answer = KeysAnswer.KEYS
+        site.clock.advance(31_000)
+        assert site.ask("GET", "/who", user="alice").status == 200
+        assert server.paths["/elsewhere"] == 0
+        assert server.sent < 8_000_000
+        server.answer = KeysAnswer.ERROR
+        site.clock.advance(120_000)
+        assert site.ask("GET", "/who", user="alice").status == 200, "stale keys are good for a while"

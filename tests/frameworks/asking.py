@@ -1,7 +1,9 @@
-"""The only place that asks an app as a server does, and keeps every message of its answer."""
+"""How the tests of frameworks ask: as a server does, with every message of the answer, or for statuses alone."""
 
 import asyncio
 from typing import Any, NamedTuple
+
+import httpx2
 
 from sessionware import SessionwareError
 
@@ -40,3 +42,12 @@ async def asked(app: Any, path: str) -> Answered:
         types = ["raised"]
     body = b"".join(message.get("body", b"") for message in sent)
     return Answered(sent[0]["status"], body, [message["type"] for message in sent] + types)
+
+
+async def statuses(client: httpx2.AsyncClient, *requests: str) -> list[int]:
+    """The status of each request, `GET` unless it says otherwise."""
+    found = []
+    for request in requests:
+        method, _, path = request.rpartition(" ")
+        found.append((await client.request(method or "GET", path)).status_code)
+    return found

@@ -17,8 +17,8 @@ from websockets.sync.client import connect
 
 from sessionware import ConfigError, LimitExceeded, SessionMiddleware, Sessionware
 from sessionware.integrations.fastapi import CurrentSession, Limited, OptionalSession, install_openapi
-from tests.frameworks.asking import Answered, asked
-from tests.serving import Served
+from tests.frameworks.asking import Answered, asked, statuses
+from tests.serving import Server
 
 
 def turn(session: CurrentSession) -> dict[str, Any]:
@@ -54,15 +54,6 @@ def live(scenario: Callable[[httpx2.AsyncClient], Any], app: FastAPI, **settings
             await scenario(client)
 
     asyncio.run(run())
-
-
-async def statuses(client: httpx2.AsyncClient, *requests: str) -> list[int]:
-    """The status of each request, `GET` unless it says otherwise."""
-    found = []
-    for request in requests:
-        method, _, path = request.rpartition(" ")
-        found.append((await client.request(method or "GET", path)).status_code)
-    return found
 
 
 # ------------------------------------------------------------------ the session
@@ -356,7 +347,7 @@ def test_the_document_is_complete_without_a_word_when_the_app_starts_up_with_the
     app = FastAPI()
     app.get("/turn")(turn)
     app.add_middleware(SessionMiddleware, limits="off")
-    with Served(app) as server:
+    with Server(app) as server:
         operation = httpx2.get(f"{server.url}/openapi.json").json()["paths"]["/turn"]["get"]
     assert {"401", "429"} <= operation["responses"].keys()
     assert operation["security"] == [{"SessionID": []}, {"SessionBearer": []}]
@@ -374,7 +365,7 @@ def test_the_document_can_be_made_complete_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
+def server() -> Iterator[Server]:
     app = FastAPI()
     app.add_middleware(SessionMiddleware, limits="off")
 
@@ -398,7 +389,7 @@ def server() -> Iterator[Served]:
         return found
 
     app.include_router(router)
-    with Served(app) as served:
+    with Server(app) as served:
         yield served
 
 

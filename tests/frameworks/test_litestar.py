@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 from sessionware import ConfigError, LimitExceeded, SessionMiddleware, Sessionware
 from sessionware.integrations.litestar import CurrentSession, OptionalSession, SessionwarePlugin, limited
-from tests.frameworks.asking import asked
-from tests.serving import Served
+from tests.frameworks.asking import asked, statuses
+from tests.serving import Server
 
 
 @get("/turn")
@@ -79,14 +79,6 @@ def live(scenario: Any, app: Litestar) -> None:
     asyncio.run(run())
 
 
-async def statuses(client: httpx2.AsyncClient, *requests: str) -> list[int]:
-    found = []
-    for request in requests:
-        method, _, path = request.rpartition(" ")
-        found.append((await client.request(method or "GET", path)).status_code)
-    return found
-
-
 # ------------------------------------------------------------------ the session
 
 
@@ -129,7 +121,7 @@ def test_the_plugin_lives_and_dies_with_the_app() -> None:
     def on_startup() -> None:
         during.append(plugin.sessionware.is_started)
 
-    with Served(app_with(turn, plugin=plugin, on_startup=[on_startup])) as server:
+    with Server(app_with(turn, plugin=plugin, on_startup=[on_startup])) as server:
         during.append(plugin.sessionware.is_started)
         assert httpx2.get(f"{server.url}/turn").json()["turns"] == 1
     assert during == [True, True]
@@ -158,7 +150,7 @@ def test_the_middleware_around_the_whole_app_works_too() -> None:
         await greedy(request.state.session)
 
     app = SessionMiddleware(Litestar([state, get("/greedy")(greedy_state)]), limits="10 tokens/day per session")
-    with Served(app) as server:
+    with Server(app) as server:
         assert app.sessionware.is_started
         answer = httpx2.get(f"{server.url}/state")
         assert answer.text == answer.headers["x-session-id"]
@@ -390,8 +382,8 @@ async def data(session: CurrentSession) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
-    with Served(app_with(events, room, data)) as served:
+def server() -> Iterator[Server]:
+    with Server(app_with(events, room, data)) as served:
         yield served
 
 

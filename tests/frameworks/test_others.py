@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from websockets.sync.client import connect
 
 from sessionware import SessionMiddleware
-from tests.serving import Served
+from tests.serving import Server
 
 LIMITS = ["3/day per session", "10 tokens/day per session"]
 
@@ -186,7 +186,7 @@ def apps() -> dict[str, Any]:
 def served(request: pytest.FixtureRequest) -> Any:
     """The app behind the middleware and uvicorn; it was started with the server and is closed after it."""
     app = SessionMiddleware(apps()[request.param], limits=LIMITS)
-    with Served(app, lifespan="on") as server:
+    with Server(app, lifespan="on") as server:
         assert app.sessionware.is_started
         yield server
     assert not app.sessionware.is_started
@@ -218,18 +218,18 @@ def test_a_quota_that_the_app_meets_is_our_answer(served):
 
 def test_the_apps_own_life_goes_on_inside_ours() -> None:
     app, life = quart_app()
-    with Served(SessionMiddleware(app), lifespan="on"):
+    with Server(SessionMiddleware(app), lifespan="on"):
         assert life == ["begun"]
     assert life == ["begun", "ended"]
     bare = Bare(lives=True)
-    with Served(SessionMiddleware(bare), lifespan="on"):
+    with Server(SessionMiddleware(bare), lifespan="on"):
         assert bare.life == ["startup"]
     assert bare.life == ["startup", "shutdown"]
 
 
 @pytest.mark.parametrize("view", ["thread", "crossed"])
 def test_django_views_in_threads_use_the_same_session(view):
-    with Served(SessionMiddleware(ASGIHandler(), limits="off"), lifespan="on") as server:
+    with Server(SessionMiddleware(ASGIHandler(), limits="off"), lifespan="on") as server:
         first = httpx2.get(f"{server.url}/{view}")
         sid = {"X-Session-ID": first.headers["x-session-id"]}
         turns = [httpx2.get(f"{server.url}/{path}", headers=sid).json()["turns"] for path in (view, "turn")]
@@ -237,7 +237,7 @@ def test_django_views_in_threads_use_the_same_session(view):
 
 
 def test_a_quart_socket_has_its_session_and_what_it_writes_is_saved() -> None:
-    with Served(SessionMiddleware(quart_app()[0], limits="off"), lifespan="on") as server:
+    with Server(SessionMiddleware(quart_app()[0], limits="off"), lifespan="on") as server:
         sid = httpx2.get(f"{server.url}/turn").headers["x-session-id"]
         with connect(f"{server.socket_url}/ws", additional_headers={"X-Session-ID": sid}) as socket:
             socket.send("hello")
@@ -261,7 +261,7 @@ def test_a_mounted_app_with_the_middleware_leaves_its_siblings_alone() -> None:
 
     inner = SessionMiddleware(Starlette(routes=[Route("/turn", turn)]), limits="2/day per session for /in/turn")
     app = Starlette(routes=[Mount("/in", app=inner), Route("/out", outside)])
-    with Served(app) as server:
+    with Server(app) as server:
         first = httpx2.get(f"{server.url}/in/turn")
         sid = {"X-Session-ID": first.headers["x-session-id"]}
         statuses = [httpx2.get(f"{server.url}/in/turn", headers=sid).status_code for _ in range(2)]

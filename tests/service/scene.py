@@ -1,7 +1,5 @@
 """One service on a memory store whose time stands still, and a few people who ask it."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +12,7 @@ from sessionware.service import Actor
 from sessionware.stores.memory import MemoryStore
 from sessionware.telemetry import Observer
 from sessionware.testing import FaultyStore, Maker, ManualClock
+from tests.stories import stories
 
 ISSUER = "https://issuer.test"
 SECRET = "a secret of more than thirty-two bytes, for tests"
@@ -75,18 +74,4 @@ async def scene(*, limits="", create_limit="60/minute per user", store=None, **s
         yield Scene(faulty, clock, sessionware.sessions, witness)
 
 
-def in_scene(**how: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[], None]]:
-    """Tell an async story as a test: it gets a scene of its own."""
-
-    def made(story: Callable[[Scene], Awaitable[None]]) -> Callable[[], None]:
-        async def tell() -> None:
-            async with scene(**how) as ready:
-                await story(ready)
-
-        def test() -> None:
-            asyncio.run(tell())
-
-        test.__name__, test.__doc__, test.__module__ = story.__name__, story.__doc__, story.__module__
-        return test
-
-    return made
+in_scene = stories(scene)

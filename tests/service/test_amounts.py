@@ -5,9 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from sessionware.core.ledger import CAP
-from sessionware.errors import InvalidAmount, LimitExceeded, PermissionDenied, SessionNotFound, StoreUnavailable
+from sessionware.errors import (
+    InvalidAmount,
+    InvalidValue,
+    LimitExceeded,
+    PermissionDenied,
+    SessionNotFound,
+    StoreUnavailable,
+)
 from sessionware.service import Actor, amounts
-from sessionware.service.refusals import InvalidValue
 from sessionware.testing import Fault
 from tests.service.scene import in_scene
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from sessionware.core.session import EndReason
-from sessionware.errors import Conflict, PayloadTooLarge, PermissionDenied, SessionNotFound
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.errors import Conflict, InvalidValue, PayloadTooLarge, PermissionDenied, SessionNotFound
+from sessionware.service.refusals import SessionDead
 from sessionware.testing import Fault
 from tests.service.scene import in_scene
 

@@ -4,10 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from sessionware.core.ids import MintedId, SessionName
-from sessionware.credentials.refusals import IdentityRequired
-from sessionware.errors import InvalidToken, PermissionDenied, SessionNotFound
+from sessionware.errors import IdentityRequired, InvalidToken, InvalidValue, PermissionDenied, SessionNotFound
 from sessionware.service import Actor, Sessions
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.service.refusals import SessionDead
 from sessionware.telemetry import Telemetry
 from sessionware.telemetry.audit import AuditEvent
 from tests.service.scene import in_scene

@@ -8,9 +8,9 @@ import pytest
 from sessionware.core.admission import Admission, Outcome, Token
 from sessionware.core.identity import Claims, prove
 from sessionware.core.session import EndReason
-from sessionware.errors import InvalidToken
+from sessionware.errors import InvalidToken, InvalidValue
 from sessionware.service import Actor
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.service.refusals import SessionDead
 from sessionware.service.tickets import TICKET_MS, read_ticket, write_ticket
 from tests.service.scene import ISSUER, in_scene
 

@@ -8,9 +8,9 @@ import pytest
 from sessionware.core.identity import Claims, prove
 from sessionware.core.ids import SALT_BYTES, Addresses
 from sessionware.core.session import EndReason, Proof
-from sessionware.errors import PermissionDenied, SessionNotFound, StoreUnavailable, TooManySessions
+from sessionware.errors import InvalidValue, PermissionDenied, SessionNotFound, StoreUnavailable, TooManySessions
 from sessionware.service import Actor, rotation
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.service.refusals import SessionDead
 from sessionware.stores.memory import MemoryStore
 from sessionware.testing import Fault, ManualClock
 from tests.service.scene import in_scene

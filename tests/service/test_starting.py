@@ -8,10 +8,13 @@ import pytest
 from sessionware.config.settings import IssuerSettings
 from sessionware.core.facts import TokenRevocation
 from sessionware.core.session import EndReason
-from sessionware.credentials.refusals import IdentityRequired
 from sessionware.errors import (
+    AllFull,
+    IdentityRequired,
     InvalidSessionId,
     InvalidToken,
+    InvalidValue,
+    OwnerFull,
     PayloadTooLarge,
     PermissionDenied,
     SessionExists,
@@ -19,7 +22,7 @@ from sessionware.errors import (
     StoreUnavailable,
     TooManySessions,
 )
-from sessionware.service.refusals import AllFull, InvalidValue, OverLimit, OwnerFull, SessionDead
+from sessionware.service.refusals import OverLimit, SessionDead
 from sessionware.testing import Fault
 from tests.service.scene import in_scene
 

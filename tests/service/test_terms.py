@@ -3,9 +3,9 @@
 import pytest
 
 from sessionware.config.settings import IssuerSettings, Settings
+from sessionware.core.times import duration_text, read_rfc3339, rfc3339
 from sessionware.core.windows import NEVER
 from sessionware.service.terms import issuers_of
-from sessionware.service.times import duration_text, read_rfc3339, rfc3339
 
 
 @pytest.mark.parametrize(

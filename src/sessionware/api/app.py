@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.routing import Route, Router
 
 from sessionware.api import listing, lives, work
-from sessionware.api.callers import CallerOf, Scope
+from sessionware.api.callers import CallerOf
 from sessionware.api.calls import Answer, ApiOptions, Call, Endpoint
 from sessionware.api.faults import fault, not_allowed, not_found
 from sessionware.api.probes import Probes, Readiness, always_ready, no_metrics
+from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.problems import Problem
+from sessionware.asgi.refusing import respond
 from sessionware.errors import SessionwareError
 from sessionware.service import Sessions
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 OPTIONS: Final = ApiOptions()
 NO_CONTENT: Final = 204
@@ -128,6 +127,4 @@ async def _respond(answer: Answer | Problem, scope: Scope, receive: Receive, sen
     if isinstance(answer, Answer):
         await answer.response()(scope, receive, send)
         return
-    body = b"" if scope["method"] == "HEAD" else answer.body
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": body})
+    await respond(send, replace(answer, body=b"") if scope["method"] == "HEAD" else answer)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-from sessionware.asgi.cookies import is_cross_site
-from sessionware.asgi.options import Engine
+from sessionware.asgi.cross_site import is_cross_site
+from sessionware.asgi.engine import Engine
+from sessionware.asgi.messages import Scope
 from sessionware.asgi.reading import read
 from sessionware.core.ids import MintedId, SessionName
 from sessionware.credentials.presented import Place
 from sessionware.credentials.resolved import Kind, Target
-from sessionware.errors import SessionwareError
+from sessionware.errors import CrossSite
 from sessionware.service import Actor
-
-Scope = MutableMapping[str, Any]
 
 
 class CallerOf(Protocol):
@@ -26,31 +25,20 @@ class CallerOf(Protocol):
     async def __call__(self, scope: Scope, /) -> Actor: ...
 
 
-class CrossSite(SessionwareError):
-    """Another site's page sent this in its visitor's name."""
-
-    code: ClassVar[str] = "cross_site"
-    status_hint: ClassVar[int] = 403
-
-
 def caller_of(engine: Callable[[], Engine]) -> CallerOf:
     """The callers of a running installation, resolved as the middleware does it; nothing is loaded or touched."""
 
     async def ask(scope: Scope, /) -> Actor:
         parts = engine()
         seen = read(scope, parts.options.names)
-        now = parts.runtime.now()
-        resolved = parts.resolver.resolve_at_once(seen.presented, now)
-        if resolved is None:
-            resolved = await parts.resolver.resolve(seen.presented, now)
+        resolved = await parts.resolver.resolve(seen.presented, parts.runtime.now())
         target = resolved.target
         if target is not None and target.place is Place.COOKIE and is_cross_site(scope, parts.options):
             raise CrossSite("Cross-site request refused")
-        tokens = seen.presented.session_token
         return Actor(
             identity=resolved.identity,
             presented=_presented(target),
-            session_token=tokens[0] if len(tokens) == 1 else None,
+            session_token=seen.presented.one_session_token,
             client=parts.resolver.client(seen.presented),
         )
 

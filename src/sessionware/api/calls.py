@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from sessionware.api.callers import CallerOf, Scope
+from sessionware.api.callers import CallerOf
 from sessionware.asgi.limit_headers import Header, Style
-from sessionware.errors import PayloadTooLarge
+from sessionware.asgi.messages import Scope
+from sessionware.errors import InvalidValue, PayloadTooLarge
 from sessionware.service import Actor, Sessions
 from sessionware.service.finding import current_id
-from sessionware.service.refusals import InvalidValue
 
 BODY_MAX: Final = 256 * 1024  # metadata is 64 KiB, written in JSON as wastefully as anybody likes
 CURRENT: Final = "current"

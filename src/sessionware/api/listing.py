@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from sessionware.api import shapes
 from sessionware.api.calls import Answer, Call, object_field, seconds_field, text_field
+from sessionware.core.times import LATEST_MS, read_rfc3339, rfc3339
+from sessionware.errors import InvalidValue
 from sessionware.service import Actor
 from sessionware.service.finding import presented_key
-from sessionware.service.refusals import InvalidValue
-from sessionware.service.times import LATEST_MS, read_rfc3339, rfc3339
 
 PAGE: Final = 100
 

@@ -9,9 +9,8 @@ from sessionware.api.calls import HANDS_OUT_ID, Answer, Call, object_field, seco
 from sessionware.api.faults import ChangedMeanwhile
 from sessionware.api.merging import etag, merged, read_if_match, read_patch
 from sessionware.core.ids import check_name
-from sessionware.errors import Conflict, InvalidSessionId
+from sessionware.errors import Conflict, InvalidSessionId, InvalidValue
 from sessionware.service import Started
-from sessionware.service.refusals import InvalidValue
 from sessionware.service.tickets import TICKET_MS
 
 CREATED: Final = 201

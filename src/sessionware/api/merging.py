@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sessionware.errors import InvalidValue
 from sessionware.service.packing import packed
-from sessionware.service.refusals import InvalidValue
 
 _ETAG: Final = re.compile(r'"(\d{1,15})"', re.ASCII)
 

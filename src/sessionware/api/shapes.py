@@ -6,8 +6,8 @@ from typing import Any
 
 from sessionware.core.ids import SessionKey
 from sessionware.core.session import Link
+from sessionware.core.times import rfc3339
 from sessionware.service import Closed, Snapshot, Started
-from sessionware.service.times import rfc3339
 
 
 def started(made: Started) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sessionware.api.calls import Answer, Call
-from sessionware.service.refusals import InvalidValue
+from sessionware.errors import InvalidValue
 
 CREATED: Final = 201
 

@@ -43,17 +43,8 @@ class Ends:
     def __init__(self) -> None:
         self._waiting: dict[SessionKey | None, set[Told]] = {}
 
-    @contextmanager
-    def told(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> Iterator[Told]:
-        """While in the block, call `close` when the session or the identity's credential ends."""
-        told = self.begin(key, identity, close)
-        try:
-            yield told
-        finally:
-            self.finish(told)
-
     def begin(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> Told:
-        """The same without a block: `finish` it."""
+        """Call `close` when the session or the identity's credential ends, until it is finished: `finish` it."""
         told = Told(key, identity, close)
         self._waiting.setdefault(key, set()).add(told)
         return told

@@ -5,12 +5,12 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sessionware.asgi.cookies import is_cross_site
-from sessionware.asgi.meaning import NONE, Making, made_if_absent, made_without_id, may_begin_anew
+from sessionware.asgi.cross_site import is_cross_site
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.meeting import meet, without_session
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
-from sessionware.asgi.problems import Problem, problem, refused
+from sessionware.asgi.missing import NONE, Making, made_if_absent, made_without_id, may_begin_anew
+from sessionware.asgi.problems import Problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission, Admitted, Outcome
@@ -18,12 +18,10 @@ from sessionware.core.decision import Allowed, Refused
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
-from sessionware.core.session import Session
-from sessionware.errors import InvalidToken
+from sessionware.errors import CrossSite, InvalidToken
 from sessionware.service.actors import Actor
 from sessionware.service.finding import check_session_token
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 
 class Entered(Struct, frozen=True, gc=False):
@@ -39,10 +37,6 @@ class Entered(Struct, frozen=True, gc=False):
     def ask(self) -> Admission:
         return self.decision.ask
 
-    @property
-    def session(self) -> Session | None:
-        return self.decision.answer.session
-
 
 class Call(Struct, frozen=True, gc=False):
     """One request or handshake: who asks, about what, when. `opens`: its session is open from now on."""
@@ -57,7 +51,7 @@ class Call(Struct, frozen=True, gc=False):
 async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: str | None = None) -> Entered | Problem:
     """Plan, admit, judge. `opens`: the session is open from now on, as for sockets.
 
-    `body_id` is an id that the body holds. Raises for bad credentials.
+    `body_id` is an id that the body holds. Raises CrossSite, and what bad credentials do.
     """
     if not opens and body_id is None:
         usual = _usual(engine, scope)
@@ -71,7 +65,7 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
             visit.has_lived = False  # asked once more, and this time it may be made
     call = await _call(engine, scope, opens=opens, body_id=body_id)
     if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
-        return problem(403, "Cross-site request refused", "cross_site")
+        raise CrossSite("Cross-site request refused")
     found = await _find(engine, call)
     return found if isinstance(found, Entered) else _turned_away(engine, call.visit, found)
 
@@ -116,7 +110,7 @@ async def _call(engine: Engine, scope: Scope, *, opens: bool, body_id: str | Non
 
 def _turned_away(engine: Engine, visit: Visit, decision: Refused) -> Problem:
     """Count, audit and tell a refusal; the answer to it."""
-    telemetry, who = engine.runtime.telemetry, _who(visit)
+    telemetry, who = engine.runtime.telemetry, who_asks(visit.identity, visit.caller.session)
     if decision.answer.outcome is Outcome.FOREIGN:
         telemetry.foreign_id(who)
     telemetry.refused(decision, who)
@@ -197,11 +191,3 @@ async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)
     if runtime.terms.session_token and call.ticket is None:
         check_session_token(runtime, session, by=Actor(session_token=visit.session_token))
-
-
-def _who(visit: Visit) -> Who:
-    """Whom a refusal is about, as far as it is proved."""
-    identity = visit.identity
-    user, org = (identity.user_id, identity.org_id) if identity is not None else (None, None)
-    key = visit.caller.session
-    return who_at(key, user=user, org=org) if key is not None else Who(user=user, org=org)

@@ -9,16 +9,15 @@ import asyncio
 import logging
 from typing import Final
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.limit_headers import limit_headers
-from sessionware.asgi.messages import App, Message, Receive, Scope, Send, respond
-from sessionware.asgi.options import Engine
+from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.passage import Passage
-from sessionware.asgi.problems import Problem, failed
-from sessionware.asgi.request_session import RequestSession
+from sessionware.asgi.problems import FAILED, Problem, failed
+from sessionware.asgi.refusing import respond
 from sessionware.asgi.spend_header import SPEND_HEADER, SPEND_HEADER_LENGTH, read_spend
-from sessionware.asgi.streaming import close_at_expiry
 from sessionware.core.standing import glances
 from sessionware.errors import (
     Conflict,
@@ -30,10 +29,8 @@ from sessionware.errors import (
     TooManySessions,
 )
 from sessionware.service import amounts
-from sessionware.service.amounts import Stand
 from sessionware.telemetry import Action, Feature, Reason
 
-FAILED: Final = 500  # a handler that answers with this or more saves nothing
 # What keeps a session from being saved although the app did nothing wrong: the client is told instead of a 500.
 SAID_TO_CLIENT: Final = (
     StoreUnavailable, SessionNotFound, Conflict, LimitExceeded, TooManySessions, PayloadTooLarge
@@ -101,7 +98,7 @@ class Exchange:
             if not message.get("more_body", False):
                 self._is_over = True
             elif self._passage.told is None:
-                self._begin_stream()
+                self._passage.close_when_over(self._stop)  # from its first part on a body is a stream
         await self._send(message)
 
     def _with_headers(self, message: Message) -> Message:
@@ -124,7 +121,7 @@ class Exchange:
         """Save what the handler changed; say what must be said in place of its answer, if anything."""
         passage = self._passage
         session = passage.session
-        if self._status < FAILED:
+        if self._status < FAILED:  # a handler that fails saves nothing
             try:
                 if session is not None and session.is_read:
                     await session.save()
@@ -149,15 +146,6 @@ class Exchange:
 
     # -------------------------------------------------------------- streams
 
-    def _begin_stream(self) -> None:
-        """From its first part on a body is a stream: it closes when its session or its credential ends."""
-        engine, session, identity = self._engine, self._passage.session, self._entered.caller.identity
-        key = session.record.key if session is not None and session.is_stored else None
-        if key is None and identity is None:
-            return
-        self._passage.told = engine.ends.begin(key, identity, self._stop)
-        close_at_expiry(engine, self._passage.told, identity)
-
     def _stop(self) -> None:
         if self._task is not None and not self._is_over:
             self._task.cancel()
@@ -177,7 +165,7 @@ class Exchange:
         """What became known after the head had left: the stream's changes, and what the answer said it took."""
         session = self._passage.session
         if self._spent:
-            await self._charge(session, self._spent)
+            await amounts.charge(self._engine.runtime, self._passage.stand, self._spent)
         if session is None or self._status >= FAILED:
             return
         try:
@@ -185,12 +173,6 @@ class Exchange:
         except SessionwareError as error:
             self._engine.runtime.telemetry.degraded(Feature.SAVING, Reason.FAILED, Action.DROPPED, error=error)
             log.warning("session %s: what changed after the response began is lost: %s", session.ref, error)
-
-    async def _charge(self, session: RequestSession | None, spent: dict[str, int]) -> None:
-        entered = self._entered
-        owner = entered.caller.identity.owner if entered.caller.identity is not None else b""
-        stand = session.stand if session is not None else Stand(entered.caller, entered.facts, owner)
-        await amounts.charge(self._engine.runtime, stand, spent)
 
     def _measure(self, failure: str | None) -> None:
         """Book how the request went for its session's health."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sessionware.asgi.bodies import METHODS, id_in_body
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import enter
 from sessionware.asgi.exchange import Exchange
-from sessionware.asgi.messages import App, Receive, Scope, Send, respond
-from sessionware.asgi.options import Engine
+from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.passage import pass_unseen
 from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.reading import host_of, is_preflight
-from sessionware.asgi.refusing import refuse
+from sessionware.asgi.refusing import refuse, respond
 from sessionware.asgi.socket import run_socket
 from sessionware.errors import SessionwareError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.reading import Read, read
 from sessionware.asgi.visits import Visit, believed_until
 from sessionware.core.identity import Identity
@@ -13,11 +13,11 @@ from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller
 from sessionware.core.session import Proof
 from sessionware.credentials.presented import Place
-from sessionware.credentials.refusals import AmbiguousCredentials, ForeignId
+from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Resolved, Target
-from sessionware.errors import InvalidToken
+from sessionware.errors import AmbiguousCredentials, InvalidToken
 from sessionware.service.tickets import read_ticket
-from sessionware.telemetry import Who
+from sessionware.telemetry import who_asks
 
 
 class Met(Struct, frozen=True):
@@ -34,23 +34,20 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         return _ticketed(engine, seen, now)
     presented = seen.presented
     try:
-        resolved = engine.resolver.resolve_at_once(presented, now)
-        if resolved is None:
-            resolved = await engine.resolver.resolve(presented, now)
+        resolved = await engine.resolver.resolve(presented, now)
     except ForeignId as error:
-        engine.runtime.telemetry.foreign_id(Who(user=error.user_id, org=error.org_id))
+        engine.runtime.telemetry.foreign_id(who_asks(error.identity))
         raise
     client = engine.resolver.client(presented)
     engine.doubt.heard(presented)
     identity = resolved.identity
-    if resolved.key_id is not None and identity is not None:
-        engine.runtime.telemetry.key_used(resolved.key_id, Who(user=identity.user_id, org=identity.org_id))
-    tokens = presented.session_token
+    if resolved.key_id is not None:
+        engine.runtime.telemetry.key_used(resolved.key_id, who_asks(identity))
     visit = Visit(
         resolved,
         _caller(engine, resolved),
         client=client,
-        session_token=tokens[0] if len(tokens) == 1 else None,
+        session_token=presented.one_session_token,
         until=believed_until(resolved, now),
     )
     visit.poses = bool(presented.user) and not engine.resolver.trusts(presented)
@@ -65,7 +62,7 @@ def without_session(engine: Engine, visit: Visit) -> Visit:
 
 def _caller(engine: Engine, resolved: Resolved) -> Caller:
     runtime, identity = engine.runtime, resolved.identity
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    org_limits = runtime.org_limits_of(identity)
     target, link = resolved.target, resolved.link
     if target is not None:
         return Caller(identity, target.key, target.tag, target.key.bucket, org_limits)

@@ -5,21 +5,23 @@ Integrations find it in the scope: `passage_of(scope)`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from sessionware.asgi.ends import Told
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.request_session import RequestSession
 from sessionware.core.session import Session
-from sessionware.core.standing import Glance, Standing
-from sessionware.errors import SessionwareError
+from sessionware.core.standing import Glance, Standing, glances_of
+from sessionware.errors import NoSessionId, SessionwareError
 from sessionware.gate import Running
+from sessionware.service.amounts import Stand
 
 SCOPE_KEY: Final = "sessionware"
+GRACE_MS: Final = 300_000  # a long call may finish although its token has expired; a revocation grants nothing
 
 
 class Passage:
@@ -46,7 +48,7 @@ class Passage:
             self.session = RequestSession(engine, self, entered, record)
         elif making.is_lazy and making.new is not None:
             self.session = RequestSession(engine, self, entered, making.new.session)
-            self.session.is_unborn(making.new)
+            self.session.make_when_written(making.new)
 
     @property
     def met(self) -> Sequence[Glance]:
@@ -55,10 +57,15 @@ class Passage:
         if not later:
             return first
         again = {standing.name for standing in later}
-        return (
-            *[glance for glance in first if glance[0] not in again],
-            *[standing.glance for standing in later if standing.binding and standing.window is not None],
-        )
+        return (*[glance for glance in first if glance[0] not in again], *glances_of(later))
+
+    @property
+    def stand(self) -> Stand:
+        """What limits look at now: a session may have been made or logged in since the request was let in."""
+        if self.session is not None:
+            return self.session.stand
+        caller = self.entered.caller
+        return Stand(caller, self.entered.facts, b"" if caller.identity is None else caller.identity.owner)
 
     def begin(self, scope: Scope) -> None:
         """Show the app its session; from now on the session is in use."""
@@ -77,7 +84,7 @@ class Passage:
         if ask.key is not None:
             engine.gate.leases.begin(ask.operation, ask.key)
 
-    def holds(self, operation: bytes) -> None:
+    def hold(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""
         self._operations = (*self._operations, operation)
 
@@ -91,6 +98,19 @@ class Passage:
     def moving(self) -> AbstractContextManager[None]:
         """In the block the session may get another id."""
         return nullcontext() if self.told is None else self.engine.ends.moving(self.told)
+
+    def close_when_over(self, close: Callable[[], object]) -> Told:
+        """It is a stream or a socket: `close` is called when its session or its credential ends.
+
+        A token that has only expired leaves it GRACE_MS.
+        """
+        engine, session, identity = self.engine, self.session, self.entered.caller.identity
+        key = session.record.key if session is not None and session.is_stored else None
+        told = self.told = engine.ends.begin(key, identity, close)
+        if identity is not None and identity.expires_at is not None:
+            left_ms = identity.expires_at + GRACE_MS - engine.runtime.now()
+            told.timer = engine.loop.call_later(max(left_ms, 0) / 1000, told.tell)
+        return told
 
     def finish(self) -> None:
         """Give back what it held."""
@@ -123,3 +143,23 @@ def passage_of(scope: Mapping[str, Any]) -> Passage | None:
     raise RuntimeError(
         "no session here: put SessionMiddleware in front of the app (app.add_middleware(SessionMiddleware))"
     )
+
+
+def session_of(scope: Mapping[str, Any]) -> RequestSession | None:
+    """The session of this request, or None where there is none. Raises as `passage_of`."""
+    passage = passage_of(scope)
+    return None if passage is None else passage.session
+
+
+def required_session(scope: Mapping[str, Any], *, otherwise: str) -> RequestSession:
+    """The session of this request. Raises NoSessionId, which is a 401, and as `passage_of`.
+
+    On an exempt path nobody can have one: RuntimeError says to ask for `otherwise`.
+    """
+    passage = passage_of(scope)
+    if passage is None:
+        raise RuntimeError(f"{scope['path']} is among SESSIONWARE_EXEMPT_PATHS: ask for {otherwise} there")
+    if passage.session is None:
+        passage.refusal = NoSessionId("No session ID provided")
+        raise passage.refusal
+    return passage.session

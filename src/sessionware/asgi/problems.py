@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -13,10 +12,12 @@ from sessionware.asgi.limit_headers import Header, Style, limit_headers
 from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.standing import Glance
-from sessionware.errors import InvalidToken, LimitExceeded, SessionwareError, TooManySessions
-from sessionware.service.refusals import OverLimit, OwnerFull, SessionDead
+from sessionware.core.times import rfc3339_ms
+from sessionware.errors import InvalidToken, LimitExceeded, OwnerFull, SessionwareError, TooManySessions
+from sessionware.service.refusals import OverLimit, SessionDead
 
 PROBLEM_JSON: Final = b"application/problem+json"
+FAILED: Final = 500  # the status of what nobody foresaw: the app's fault, or ours
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
 FULL_RETRY_S: Final = 60  # sessions end when they expire: seldom sooner
 RETRY_S: Final = {"keys_unavailable": 5}  # an issuer that is away is asked again sooner than that
@@ -82,7 +83,7 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None, met: I
             "scope": standing.scope,
             "used": standing.used,
             "allowance": standing.allowance,
-            "resets_at": _moment(standing.resets_at),
+            "resets_at": rfc3339_ms(standing.resets_at),
         }
     wait_ms = refusal.retry_after_ms
     if wait_ms is None and refusal.answer.outcome is Outcome.FULL:
@@ -134,9 +135,3 @@ def _challenge(code: str) -> list[Header]:
     if code == "identity_required":
         return [(b"www-authenticate", b"Bearer")]
     return []
-
-
-def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

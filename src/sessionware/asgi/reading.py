@@ -18,6 +18,8 @@ FIELDS_MAX: Final = 100  # of a URL: more are nobody's parameters
 EVENT_STREAM: Final = b"text/event-stream"
 _SUBPROTOCOL_SESSION: Final = "session."
 _SUBPROTOCOL_BEARER: Final = "bearer."
+_PROVING: Final = frozenset({b"authorization", b"x-api-key", b"x-session-token", b"x-forwarded-for", b"mcp-session-id"})
+_WANTED: Final = _PROVING | {b"host", b"cookie", b"origin", b"sec-fetch-site", b"accept"}
 
 
 class Names(Struct, frozen=True, kw_only=True):
@@ -102,10 +104,6 @@ def read(scope: Scope, names: Names, *, body_id: str | None = None) -> Read:
     )
     origin = b", ".join(found.get(b"origin", ()))  # two are nobody's
     return Read(presented, origin, _first(found, b"sec-fetch-site"), tickets)
-
-
-_PROVING: Final = frozenset({b"authorization", b"x-api-key", b"x-session-token", b"x-forwarded-for", b"mcp-session-id"})
-_WANTED: Final = _PROVING | {b"host", b"cookie", b"origin", b"sec-fetch-site", b"accept"}
 
 
 def _ids(

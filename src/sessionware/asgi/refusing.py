@@ -1,10 +1,10 @@
-"""The only place that refuses a request or a handshake before the app hears of it."""
+"""The only place that sends an answer of ours in the app's stead, to a request or to a handshake."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from sessionware.asgi.messages import Receive, Scope, Send, respond
+from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.problems import Problem
 
 CLOSED_BY_US: Final = 4000  # plus the status: 4401, 4429, ...
@@ -21,3 +21,9 @@ async def refuse(scope: Scope, receive: Receive, send: Send, answer: Problem) ->
         await respond(send, answer, prefix="websocket.http.response")
         return
     await send({"type": "websocket.close", "code": CLOSED_BY_US + answer.status, "reason": ""})
+
+
+async def respond(send: Send, answer: Problem, *, prefix: str = "http.response") -> None:
+    """Send a problem; `prefix` is `websocket.http.response` for the refusal of a handshake."""
+    await send({"type": f"{prefix}.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": f"{prefix}.body", "body": answer.body})

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
-from sessionware.asgi.noting import Holder, noted
+from sessionware.asgi.holder import Holder, noted
 from sessionware.asgi.of_record import OfRecord
-from sessionware.asgi.options import Engine
 from sessionware.asgi.session_context import SessionContext
 from sessionware.asgi.sync_session import SyncSession
 from sessionware.core.admission import NewSession
@@ -18,19 +18,18 @@ from sessionware.core.facts import Touched
 from sessionware.core.identity import Identity
 from sessionware.core.ids import ref
 from sessionware.core.payload import unpack
-from sessionware.core.session import EndReason, Session
+from sessionware.core.session import Session
 from sessionware.core.standing import Standing
+from sessionware.core.times import moment
 from sessionware.errors import SessionwareError
-from sessionware.service import amounts, many, rotation, usage
+from sessionware.service import amounts, many, rotation, updating, usage
 from sessionware.service.actors import APP
 from sessionware.service.amounts import Reservation, Stand
-from sessionware.service.data import SessionData, save
+from sessionware.service.data import SessionData
 from sessionware.service.owners import Owner
 from sessionware.service.rotation import Rotated
 from sessionware.service.runtime import Runtime
 from sessionware.service.starting import bear, idle_of
-from sessionware.service.times import moment
-from sessionware.service.updating import Updates, alone
 
 
 class RequestSession:
@@ -62,7 +61,7 @@ class RequestSession:
         self._entered = entered
         self._record = record
 
-    def is_unborn(self, new: NewSession) -> None:
+    def make_when_written(self, new: NewSession) -> None:
         """Nobody has made the session yet: it is made when something is written to it."""
         self._unborn, self.is_stored = new, False
 
@@ -115,6 +114,7 @@ class RequestSession:
 
     @property
     def context(self) -> SessionContext:
+        """The conversation: `append`, `last`."""
         return SessionContext(self._runtime, self)
 
     @property
@@ -136,18 +136,12 @@ class RequestSession:
         data = self._data
         if self.is_over or data is None:
             return
-        runtime = self._runtime
-        if self._unborn is not None:
-            if data.changes() is not None:
-                await self.keep()
-            return
         if data.changes() is None:
             return
-        async with alone(runtime, self._record.key):
-            saved = await save(runtime.store, self._record, data, now=runtime.now(), at_most=runtime.terms.max_data)
-        self._record = saved.session
-        if saved.overwritten:
-            runtime.telemetry.conflict()
+        if self._unborn is not None:
+            await self.keep()
+        else:
+            self._record = await updating.save(self._runtime, self._record, data)
 
     async def keep(self) -> None:
         """Make the session, if nobody has yet. Raises LimitExceeded, TooManySessions, StoreUnavailable."""
@@ -171,7 +165,7 @@ class RequestSession:
         """
         await self.keep()
         await self.save()
-        self._record = await Updates(self._runtime).data(self._record.key, change)
+        self._record = await updating.edit_data(self._runtime, self._record.key, change)
         self._data = SessionData(self._record.data or b"")
         return dict(self._data)
 
@@ -186,11 +180,8 @@ class RequestSession:
     async def set_ttl(self, seconds: float | None) -> None:
         """Another idle time from now on; None lifts it. The absolute deadline stays. Raises InvalidValue."""
         await self.keep()
-        idle = idle_of(self._runtime, seconds, by=APP) or 0
-        before = self._record
-        written = await Updates(self._runtime).apply(
-            before.key, lambda session: replace(session, idle=idle, metadata=None, data=None)
-        )
+        before, idle_ms = self._record, idle_of(self._runtime, seconds, by=APP)
+        written = await updating.set_idle(self._runtime, before.key, idle_ms)
         self._record = replace(before, idle=written.idle, expires_at=written.expires_at, revision=written.revision)
 
     @noted
@@ -238,9 +229,10 @@ class RequestSession:
         keep_data = keep_data and self.user_id in {None, user_id}  # one user's data is never shown to the next
         if keep_data:
             await self.save()
-        whose: dict[str, Any] = {"org_id": org_id, "groups": tuple(groups), "keep_data": keep_data}
         with self._holder.moving():
-            moved = await rotation.login(self._runtime, self._record, user_id, **whose)
+            moved = await rotation.login(
+                self._runtime, self._record, user_id, org_id=org_id, groups=tuple(groups), keep_data=keep_data
+            )
             self._data = self._data if keep_data else None
             self._reborn(moved)
 
@@ -263,11 +255,8 @@ class RequestSession:
     async def end(self) -> None:
         """End the session; ending it again does nothing. What was not saved is lost with it."""
         self.is_over = True
-        if self._unborn is not None:
-            return
-        ended = await self._runtime.store.delete(self._record.key, now=self._runtime.now(), reason=EndReason.ENDED)
-        if ended is not None:
-            await self._runtime.tell_ended([ended])
+        if self._unborn is None:
+            await self._runtime.end(self._record.key)
 
     def note_refusal(self, error: SessionwareError) -> None:
         """Remember what was refused while the request ran."""

@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Scope
-from sessionware.asgi.options import Engine
 from sessionware.asgi.passage import Passage
 from sessionware.core.admission import Admission
 from sessionware.core.decision import Refused
@@ -17,8 +17,7 @@ from sessionware.core.request import Facts
 from sessionware.core.route_limits import compile_route_limits, parse_route_limits
 from sessionware.errors import SessionwareError
 from sessionware.service.refusals import raise_refused
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 ROUTES_MAX: Final = 1_024  # compiled routes that are kept of one limit: apps have fewer
 SOCKET: Final = "WEBSOCKET"  # the method of a handshake, for want of one
@@ -74,7 +73,8 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
         return
     passage.taken = (*passage.taken, once)
     engine, policy = passage.engine, limit.on(passage.engine, method=method, template=template)
-    caller, facts = _asking(passage)
+    stand = passage.stand
+    caller, facts = stand.caller, stand.facts
     ask = _ask(engine, policy, caller, facts)
     if not (ask.spends or ask.leases):
         return
@@ -87,16 +87,8 @@ async def take(passage: Passage | None, limit: RouteLimit, *, method: str, templ
     if isinstance(decision, Refused):
         _refuse(passage, decision, caller)
     if ask.leases:
-        passage.holds(ask.operation)
+        passage.hold(ask.operation)
     passage.standings = (*passage.standings, *decision.standings)
-
-
-def _asking(passage: Passage) -> tuple[Caller, Facts]:
-    """Who asks now: a session may have been made or logged in since the request was let in."""
-    if passage.session is not None:
-        stand = passage.session.stand
-        return stand.caller, stand.facts
-    return passage.entered.caller, passage.entered.facts
 
 
 def _ask(engine: Engine, policy: Policy, caller: Caller, facts: Facts) -> Admission:
@@ -107,10 +99,8 @@ def _ask(engine: Engine, policy: Policy, caller: Caller, facts: Facts) -> Admiss
 
 
 def _refuse(passage: Passage, refused: Refused, caller: Caller) -> None:
-    runtime, identity = passage.engine.runtime, caller.identity
-    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
-    key = caller.session
-    runtime.telemetry.refused(refused, Who(user=user, org=org) if key is None else who_at(key, user=user, org=org))
+    runtime = passage.engine.runtime
+    runtime.telemetry.refused(refused, who_asks(caller.identity, caller.session))
     runtime.observers.refused(refused)
     try:
         raise_refused(refused)

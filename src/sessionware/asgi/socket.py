@@ -8,24 +8,21 @@ import logging
 from typing import Final
 
 from sessionware.asgi.ends import Told
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered, enter
 from sessionware.asgi.handing import handing_headers
 from sessionware.asgi.messages import App, Message, Receive, Scope, Send
-from sessionware.asgi.options import Engine
 from sessionware.asgi.passage import Passage
-from sessionware.asgi.problems import Problem, failed
+from sessionware.asgi.problems import FAILED, Problem, failed
 from sessionware.asgi.refusing import CLOSED_BY_US, refuse
 from sessionware.asgi.request_session import RequestSession
-from sessionware.asgi.streaming import close_at_expiry
 from sessionware.core.limits import MESSAGES
 from sessionware.errors import LimitExceeded, SessionwareError
 from sessionware.service import amounts
-from sessionware.service.amounts import Stand
 from sessionware.telemetry import Action, Feature, Reason
 
 PROTOCOL: Final = "sessionware"  # what is answered to a client that offered its id as a subprotocol
 SESSION_OVER: Final = 4401
-FAILED: Final = 500
 SAVE_EVERY_S: Final = 1.0
 SAVE_AT_CLOSE_S: Final = 1.0
 log: Final = logging.getLogger("sessionware")
@@ -65,12 +62,9 @@ class _Socket:
 
     async def run(self, app: App) -> None:
         """Run the app until it or the session ends; what was written is saved, the session is open no more."""
-        engine, session, identity = self._engine, self._session, self._entered.caller.identity
         self._passage.begin(self._scope)
-        key = session.record.key if session is not None and session.is_stored else None
         running = asyncio.ensure_future(app(self._scope, self._heard, self._pass_on))
-        told = self._passage.told = engine.ends.begin(key, identity, running.cancel)
-        close_at_expiry(engine, told, identity)
+        told = self._passage.close_when_over(running.cancel)
         try:
             await self._run_until_told(running, told)
         except SessionwareError as error:
@@ -105,13 +99,7 @@ class _Socket:
         if session is not None and session.is_stored:
             runtime.health.said(session.record.key, now=runtime.now())
         if self._counts_messages:
-            await amounts.spend(runtime, self._stand(), {MESSAGES: 1})
-
-    def _stand(self) -> Stand:
-        if self._session is not None:
-            return self._session.stand
-        caller = self._entered.caller
-        return Stand(caller, self._entered.facts, b"" if caller.identity is None else caller.identity.owner)
+            await amounts.spend(runtime, self._passage.stand, {MESSAGES: 1})
 
     async def _pass_on(self, message: Message) -> None:
         kind = message["type"]

@@ -10,19 +10,18 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sessionware.asgi.options import Engine
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.proxy_doubt import ProxyDoubt
+from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
 from sessionware.config.load import load
 from sessionware.config.settings import Settings
-from sessionware.core.facts import Gap, OrgLimitsNow, Revoked, SessionGone
 from sessionware.core.policy import compile_policy
-from sessionware.core.session import Override
 from sessionware.core.store import Store
 from sessionware.credentials.resolver import Resolver
 from sessionware.credentials.sources import Sources, read_sources
-from sessionware.errors import ConfigError, PayloadUnreadable, StoreUnavailable
+from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.gate import Gate
 from sessionware.integrations.documenting import document
 from sessionware.reaper import Reaper
@@ -34,7 +33,6 @@ from sessionware.telemetry import Endings, Observer, Observers, Telemetry
 from sessionware.telemetry.audit import open_sink
 from sessionware.telemetry.health import Health
 
-LISTEN_AGAIN_S: Final = 1.0  # after a store that broke its contract
 log: Final = logging.getLogger("sessionware")
 
 
@@ -54,7 +52,7 @@ class Sessionware:
         self.at_work: Engine | None = None  # what the edge works with, once started
         self._starting: asyncio.Task[Engine] | None = None
         self._open = contextlib.AsyncExitStack()
-        self._orgs: dict[bytes, Mapping[str, Override]] = {}
+        self._listener = Listener()
 
     @classmethod
     def from_env(cls, *, store: Store | str | None = None, observers: Sequence[Observer] = (), **given: Any) -> Self:
@@ -153,6 +151,7 @@ class Sessionware:
         return engine
 
     async def _assemble(self, entered: Store, sources: Sources) -> Engine:
+        """Make every part once, begin its loops; what has begun ends again if a later one fails."""
         settings = self.settings
         async with contextlib.AsyncExitStack() as opening:
             store = await opening.enter_async_context(entered)
@@ -167,82 +166,28 @@ class Sessionware:
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
             resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)
-            options = options_of(settings)
-            engine = Engine(
-                runtime=Runtime(
-                    store=store,
-                    policy=policy,
-                    terms=terms_of(settings),
-                    telemetry=telemetry,
-                    observers=observers,
-                    endings=endings,
-                    reaper=reaper,
-                    health=health,
-                    org_limits=self._limits_of,
-                    operation=operations(),
-                ),
-                gate=gate,
-                resolver=resolver,
-                options=options,
-                loop=asyncio.get_running_loop(),
-                thread=get_ident(),
-                heard=options.names.heard,
-                doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
-                asks_members=bool(settings.required_groups) or settings.require_org,
-                asks_secrets=settings.session_token,
-                goes_on_without=settings.on_store_down_sessions == "anonymous",
+            runtime = Runtime(
+                store=store,
+                policy=policy,
+                terms=terms_of(settings),
+                telemetry=telemetry,
+                observers=observers,
+                endings=endings,
+                reaper=reaper,
+                health=health,
+                org_limits=self._listener.limits_of,
+                operation=operations(),
             )
+            engine = _engine(settings, runtime, gate=gate, resolver=resolver)
             gate.start()
             opening.push_async_callback(gate.aclose)
             reaper.start()
             opening.push_async_callback(reaper.aclose)
-            listening = asyncio.get_running_loop().create_task(self._listen(engine))
+            listening = asyncio.get_running_loop().create_task(self._listener.listen(engine))
             opening.push_async_callback(_stop, listening)
             self._open = opening.pop_all()
             self.at_work = engine
             return engine
-
-    async def _listen(self, engine: Engine) -> None:
-        """Hear what other workers did, until this is closed."""
-        while True:
-            try:
-                await self._hear_all(engine)
-            except Exception:
-                log.exception("the store's watch raised what it must not; it is asked again")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LISTEN_AGAIN_S):
-                    await asyncio.Event().wait()
-
-    async def _hear_all(self, engine: Engine) -> None:
-        """Forget tokens that were revoked, close what belongs to them, keep the limits of organisations."""
-        async for event in engine.runtime.store.watch():
-            await engine.gate.hear(event)
-            match event:
-                case Revoked(revocation):
-                    _forget(engine)
-                    engine.ends.revoked(revocation)
-                    await self._look_again(engine)
-                case Gap():
-                    _forget(engine)
-                    await self._look_again(engine)
-                case SessionGone(key, _):
-                    engine.ends.ended(key)
-                case OrgLimitsNow(org, limits):
-                    self._orgs[org] = limits
-                    engine.visits.flush()
-
-    async def _look_again(self, engine: Engine) -> None:
-        """Something may have been missed: close what belongs to sessions that are no more."""
-        runtime = engine.runtime
-        for key in engine.ends.waiting():
-            try:
-                if await runtime.store.get(key, now=runtime.now()) is None:
-                    engine.ends.ended(key)
-            except (StoreUnavailable, PayloadUnreadable):
-                continue
-
-    def _limits_of(self, org: bytes) -> Mapping[str, Override]:
-        return self._orgs.get(org, {})
 
 
 def settings_from(keywords: Mapping[str, Any]) -> Settings:
@@ -253,10 +198,29 @@ def settings_from(keywords: Mapping[str, Any]) -> Settings:
     return loaded.settings
 
 
-def _forget(engine: Engine) -> None:
-    """What was proved before may hold no longer."""
-    engine.resolver.flush()
-    engine.visits.flush()
+def given_or_made(sessionware: Sessionware | None, keywords: Mapping[str, Any], *, by: str) -> Sessionware:
+    """The installation that `by` was given, or one of its own from settings. Raises ConfigError for both at once."""
+    if sessionware is not None and keywords:
+        raise ConfigError(f"{by}: {', '.join(keywords)} belong to the Sessionware that is given")
+    return sessionware or Sessionware(settings_from(keywords))
+
+
+def _engine(settings: Settings, runtime: Runtime, *, gate: Gate, resolver: Resolver) -> Engine:
+    """What the edge works with, on the loop and the thread that run now."""
+    options = options_of(settings)
+    return Engine(
+        runtime=runtime,
+        gate=gate,
+        resolver=resolver,
+        options=options,
+        loop=asyncio.get_running_loop(),
+        thread=get_ident(),
+        heard=options.names.heard,
+        doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
+        asks_members=bool(settings.required_groups) or settings.require_org,
+        asks_secrets=settings.session_token,
+        goes_on_without=settings.on_store_down_sessions == "anonymous",
+    )
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

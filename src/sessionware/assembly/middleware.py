@@ -11,8 +11,8 @@ from sessionware.asgi.messages import App, Message, Receive, Scope, Send
 from sessionware.asgi.problems import failed
 from sessionware.asgi.refusing import refuse
 from sessionware.assembly.api_at import ApiAt
-from sessionware.assembly.installation import Sessionware, settings_from
-from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.assembly.installation import Sessionware, given_or_made
+from sessionware.errors import StoreUnavailable
 from sessionware.integrations.documenting import document
 
 EXPOSED: Final = ("X-Session-ID", "Mcp-Session-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate")
@@ -38,9 +38,7 @@ class SessionMiddleware:
     def __init__(  # type: ignore[misc]  # no setting is called app
         self, app: App, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any
     ) -> None:
-        if sessionware is not None and settings:
-            raise ConfigError(f"SessionMiddleware: {', '.join(settings)} belong to the Sessionware that is given")
-        self.sessionware = sessionware or Sessionware(settings_from(settings))
+        self.sessionware = given_or_made(sessionware, settings, by="SessionMiddleware")
         self.app = app
         self._api = None if api is None else ApiAt(self.sessionware, api)
         self._cors: App | None = None

@@ -16,7 +16,6 @@ from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import LEASE_MS, Lease, LeaseTally, Spend, Tally, When, placed
 from sessionware.core.session import Ended, EndReason, Link, Session
 
-OWNER_CAP_MAX: Final = 1000  # an owner's index is walked on eviction; above this it would stall the store
 VICTIMS_MAX: Final = 8  # sessions evicted by one call
 VICTIM_SCAN: Final = 64  # oldest sessions of an owner that one call looks at for victims
 

@@ -10,7 +10,7 @@ from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.limits import REQUESTS
 from sessionware.core.policy import Policy
 from sessionware.core.session import EndReason
-from sessionware.core.standing import CONCURRENT_RETRY_MS, Glance, Standing, glances, standings
+from sessionware.core.standing import CONCURRENT_RETRY_MS, Glance, Standing, glances, glances_of, standings
 
 FULL_OWNER: Final = "owner"  # what `Admitted.full` says when the owner has too many sessions
 LEVEL_CLIENT: Final = "client"  # the level of MAX_SESSIONS_PER_CLIENT
@@ -60,7 +60,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     @property
     def glances(self) -> tuple[Glance, ...]:
         """The limits that bind, as response headers show them."""
-        return tuple([each.glance for each in self.standings if each.binding and each.window is not None])
+        return glances_of(self.standings)
 
     @property
     def shadows(self) -> tuple[Standing, ...]:

@@ -16,14 +16,11 @@ from msgspec import Struct
 
 from sessionware.errors import InvalidSessionId
 
-TagKind = Literal["u", "o", "a"]
-
 SALT_BYTES: Final = 32
 OWNER_BYTES: Final = 16
 HASH_BYTES: Final = 20
 TAG_ENTROPY_BYTES: Final = 7  # 56 bits, of which 11 base32 characters keep 55
 SECRET_ENTROPY_BYTES: Final = 32  # 256 bits: twice what ASVS 7.2.3 asks
-CLUSTER_BUCKETS: Final = 256
 REF_LENGTH: Final = 10
 
 _MINTED = re.compile(r"[auo][a-z2-7]{11}\.[A-Za-z0-9_-]{27,64}", re.ASCII)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -162,6 +163,11 @@ def glances(ask: Admission, answer: Admitted) -> tuple[Glance, ...]:
         else:
             found.append(_standing(spend, tally, None, now).glance)
     return tuple(found)
+
+
+def glances_of(standings: Iterable[Standing]) -> tuple[Glance, ...]:
+    """The glance of each that binds and has a window."""
+    return tuple([each.glance for each in standings if each.binding and each.window is not None])
 
 
 def usage_report(ask: Admission, answer: Admitted, policy: Policy) -> list[dict[str, object]]:

@@ -19,8 +19,9 @@ from sessionware.credentials import rules
 from sessionware.credentials.compact import Unverified, is_encodable, read
 from sessionware.credentials.issuer import FAMILIES, Issuer, check_issuers, find, texts, words
 from sessionware.credentials.keys import Look, verify
-from sessionware.credentials.refusals import KeysUnavailable, RefusalLog, Refused, shown
+from sessionware.credentials.refusals import RefusalLog, Refused, shown
 from sessionware.credentials.rules import Check, milliseconds
+from sessionware.errors import KeysUnavailable
 
 BELIEVED_MS: Final = 60_000  # how long a verified token is believed without being verified again
 

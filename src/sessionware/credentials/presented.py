@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from sessionware.core.ids import MintedId, SessionName, parse_presented
 from sessionware.credentials.compact import is_plain
-from sessionware.credentials.refusals import AmbiguousCredentials, Refused
-from sessionware.errors import InvalidSessionId, SessionNotFound
+from sessionware.credentials.refusals import Refused
+from sessionware.errors import AmbiguousCredentials, InvalidSessionId, SessionNotFound
 
 BEARER: Final = "bearer"
 # RFC 9110 5.6.2: what goes on after `Bearer` with one of these is the name of another scheme.
@@ -49,6 +49,11 @@ class Presented(Struct, frozen=True, kw_only=True, gc=False):
     forwarded_for: tuple[str, ...] = ()
     peer: str | None = None
     host: str = ""
+
+    @property
+    def one_session_token(self) -> str | None:
+        """The secret that goes with the session id; None when there is none, or two."""
+        return self.session_token[0] if len(self.session_token) == 1 else None
 
 
 class SessionId(Struct, frozen=True):

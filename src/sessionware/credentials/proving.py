@@ -11,10 +11,11 @@ from sessionware.core.ids import Addresses
 from sessionware.credentials.api_keys import PREFIX, ApiKey, ApiKeys
 from sessionware.credentials.jwt import JwtVerifier, Verified
 from sessionware.credentials.presented import Place, Presented, bearer, only, user_name
-from sessionware.credentials.refusals import AmbiguousCredentials, Refused
+from sessionware.credentials.refusals import Refused
 from sessionware.credentials.resolved import Kind, Proven, Target
 from sessionware.credentials.token_cache import TokenCache
 from sessionware.credentials.trusted_headers import TrustedProxies
+from sessionware.errors import AmbiguousCredentials
 
 KEY_ISSUER: Final = "key:"
 HEADER_ISSUER: Final = "header:"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from sessionware.errors import InvalidToken, PermissionDenied, SessionwareError
+from sessionware.core.identity import Identity
+from sessionware.errors import InvalidToken, PermissionDenied
 
 log: Final = logging.getLogger("sessionware.credentials")
 
@@ -16,34 +17,12 @@ REASONS_MAX: Final = 256  # reasons that are remembered; they are ours and few, 
 SHOWN_MAX: Final = 120  # characters of a foreign value in a log line
 
 
-class AmbiguousCredentials(SessionwareError):
-    """The request presents two credentials where one is expected, and which one counts is not ours to guess."""
-
-    code: ClassVar[str] = "ambiguous_credentials"
-    status_hint: ClassVar[int] = 400
-
-
-class IdentityRequired(SessionwareError):
-    """What is asked for belongs to somebody, and the request proves nobody."""
-
-    code: ClassVar[str] = "identity_required"
-    status_hint: ClassVar[int] = 401
-
-
 class ForeignId(PermissionDenied):
     """A proved caller presents a session id of another partition; it was not looked up."""
 
-    def __init__(self, user_id: str | None, org_id: str | None) -> None:
+    def __init__(self, identity: Identity) -> None:
         super().__init__("Permission denied")
-        self.user_id = user_id
-        self.org_id = org_id
-
-
-class KeysUnavailable(SessionwareError):
-    """The issuer's keys cannot be had: the token may be good, so this is our trouble and not the client's."""
-
-    code: ClassVar[str] = "keys_unavailable"
-    status_hint: ClassVar[int] = 503
+        self.identity = identity
 
 
 class Refused(Exception):

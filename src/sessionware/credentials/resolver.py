@@ -14,10 +14,10 @@ from sessionware.core.ids import Addresses, MintedId, SessionName, parse_present
 from sessionware.core.request import client_group
 from sessionware.credentials.presented import Place, Presented, SessionId, session_ids
 from sessionware.credentials.proving import Pending, Prover
-from sessionware.credentials.refusals import ForeignId, IdentityRequired
+from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Proven, Resolved, Target
 from sessionware.credentials.sources import Sources, read_sources
-from sessionware.errors import PermissionDenied, SessionNotFound
+from sessionware.errors import IdentityRequired, PermissionDenied, SessionNotFound
 
 CLIENTS_MAX: Final = 4096  # addresses whose group is kept ready
 ANONYMOUS_CLASS: Final = "a"
@@ -64,8 +64,9 @@ class Resolver:
         return self._select(proven, presented.ids)
 
     async def resolve(self, presented: Presented, now: int) -> Resolved:
-        """Who is asking and for what. Raises as `resolve_at_once`."""
-        return self._select(await self._prover.wait(presented, now), presented.ids)
+        """Who is asking and for what; fetches what must be fetched first. Raises as `resolve_at_once`."""
+        found = self.resolve_at_once(presented, now)
+        return found or self._select(await self._prover.wait(presented, now), presented.ids)
 
     async def identify(self, presented: Presented, now: int) -> Identity | None:
         """Who is asking, for paths where no session is meant. Raises for bad credentials only."""
@@ -123,7 +124,7 @@ class Resolver:
             return proven.derived
         target = self._own(identity, named) if named is not None else None
         if link is not None and not identity.may_hold(link):
-            raise ForeignId(identity.user_id, identity.org_id)
+            raise ForeignId(identity)
         legacy = None if link is None else self._link(link)
         return replace(proven.derived, target=target, link=legacy)
 
@@ -131,7 +132,7 @@ class Resolver:
         """A session of a proved caller; another partition's id is foreign without a lookup, an anonymous one too."""
         if isinstance(named.id, MintedId):
             if not identity.may_hold(named.id):
-                raise ForeignId(identity.user_id, identity.org_id)
+                raise ForeignId(identity)
             return self._minted(named.id, named.place)
         key = named_key(identity, named.id, addresses=self._addresses)
         return Target(key, identity.tag, named.id.text, Kind.NAMED, named.place)

@@ -25,28 +25,25 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 
-from sessionware.asgi.meaning import NoSessionId
 from sessionware.asgi.messages import Receive, Scope, Send
-from sessionware.asgi.passage import pass_unseen, passage_of
-from sessionware.asgi.problems import failed
+from sessionware.asgi.passage import pass_unseen, passage_of, required_session, session_of
+from sessionware.asgi.problems import FAILED, failed
 from sessionware.asgi.refusing import refuse
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.route_limits import RouteLimit, method_of, take
 from sessionware.assembly import SessionMiddleware, Sessionware
 from sessionware.assembly.api_at import session_api
-from sessionware.assembly.installation import settings_from
+from sessionware.assembly.installation import given_or_made
+from sessionware.config.settings import Settings
 from sessionware.errors import ConfigError, SessionwareError, StoreUnavailable
-from sessionware.integrations.problem_schema import (
+from sessionware.integrations.openapi_words import (
     BEARER,
     BEARER_SAID,
-    COOKIE_SAID,
-    ID_SAID,
     LIMITED_SAID,
     MEDIA_TYPE,
     REFUSED_SAID,
-    SESSION_COOKIE,
-    SESSION_ID,
     SessionProblem,
+    id_schemes,
 )
 from sessionware.service.refusals import OverLimit
 
@@ -58,7 +55,6 @@ CurrentSession = NamedDependency[RequestSession]
 OptionalSession = NamedDependency[RequestSession | None]
 """What a handler's `optional_session` is: None on exempt paths and with ON_MISSING=anonymous."""
 
-FAILED: Final = 500
 _IS_API: Final = "sessionware_api"  # among a handler's opt: it needs no session to be made for it
 _FRAMING: Final = frozenset({b"content-type", b"content-length"})  # which Litestar writes itself
 
@@ -72,9 +68,7 @@ class SessionwarePlugin(InitPlugin, ReceiveRoutePlugin):
     """
 
     def __init__(self, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any) -> None:
-        if sessionware is not None and settings:
-            raise ConfigError(f"SessionwarePlugin: {', '.join(settings)} belong to the Sessionware that is given")
-        self.sessionware = sessionware or Sessionware(settings_from(settings))
+        self.sessionware = given_or_made(sessionware, settings, by="SessionwarePlugin")
         self._api = None if api is None else _api_handler(self.sessionware, api)
         self._documents = "/schema"
 
@@ -129,7 +123,7 @@ class SessionwarePlugin(InitPlugin, ReceiveRoutePlugin):
             return
         router = described.openapi_router
         self._documents = (described.path or "/schema") if router is None else router.path
-        schemes = _schemes(self.sessionware)
+        schemes = _schemes(self.sessionware.settings)
         known = described.components if isinstance(described.components, list) else [described.components]
         described.components = [*known, Components(security_schemes=dict(schemes))]
         required: list[dict[str, list[str]]] = [{name: []} for name in schemes]
@@ -162,19 +156,12 @@ def _template(scope: Scope, handler: BaseRouteHandler) -> str:
 
 def _session(scope: types.Scope) -> RequestSession:
     """The session. Raises NoSessionId, which is a 401."""
-    passage = passage_of(scope)
-    if passage is None:
-        raise RuntimeError(f"{scope['path']} is among SESSIONWARE_EXEMPT_PATHS: ask for `optional_session` there")
-    if passage.session is None:
-        passage.refusal = NoSessionId("No session ID provided")
-        raise passage.refusal
-    return passage.session
+    return required_session(scope, otherwise="`optional_session`")
 
 
 def _optional_session(scope: types.Scope) -> RequestSession | None:
     """The session, or None where there is none."""
-    passage = passage_of(scope)
-    return None if passage is None else passage.session
+    return session_of(scope)
 
 
 def _answer(request: Request[Any, Any, Any], error: SessionwareError) -> Response[Any]:
@@ -218,20 +205,12 @@ def _api_handler(sessionware: Sessionware, prefix: str) -> ASGIRouteHandler:
     return session_paths
 
 
-def _schemes(sessionware: Sessionware) -> dict[str, SecurityScheme]:
-    settings = sessionware.settings
-    schemes = {}
-    if settings.session_header:
-        schemes[SESSION_ID] = SecurityScheme(
-            type="apiKey", security_scheme_in="header", name=settings.session_header, description=ID_SAID
-        )
-    cookie = settings.cookie_name(is_secure=True)
-    if cookie:
-        schemes[SESSION_COOKIE] = SecurityScheme(
-            type="apiKey", security_scheme_in="cookie", name=cookie, description=COOKIE_SAID
-        )
-    schemes[BEARER] = SecurityScheme(type="http", scheme="bearer", description=BEARER_SAID)
-    return schemes
+def _schemes(settings: Settings) -> dict[str, SecurityScheme]:
+    schemes = {
+        each.name: SecurityScheme(type="apiKey", security_scheme_in=each.place, name=each.field, description=each.said)
+        for each in id_schemes(settings)
+    }
+    return schemes | {BEARER: SecurityScheme(type="http", scheme="bearer", description=BEARER_SAID)}
 
 
 _REFUSALS: Final = {

@@ -16,7 +16,7 @@ from typing import Any, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sessionware.core.admission import Admission, Admitted
+from sessionware.core.admission import Admission
 from sessionware.core.amounts import booked, plan_amounts, released, settlement
 from sessionware.core.decision import Refused, judge
 from sessionware.core.facts import Settled
@@ -47,7 +47,7 @@ def stand_of(runtime: Runtime, session: Session, known: Identity | None = None) 
     identity = known
     if known is None or known.owner != birth.owner:
         identity = identity_of(birth, ground=runtime.ground)
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    org_limits = runtime.org_limits_of(identity)
     caller = Caller(identity, birth.key, birth.tag, birth.key.bucket, org_limits)
     return Stand(caller, Facts(client=birth.client), birth.owner)
 
@@ -57,7 +57,9 @@ async def spend(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> t
 
     Raises LimitExceeded, InvalidAmount, SessionNotFound, InvalidToken, StoreUnavailable.
     """
-    ask = _ask(runtime, stand, plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=runtime.now()))
+    now = runtime.now()
+    spends = plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now)
+    ask = about_amounts(runtime, stand, spends, now=now)
     answer = await runtime.store.admit(ask)
     decision = judge(ask, answer, runtime.policy, named=True)
     if isinstance(decision, Refused):
@@ -135,9 +137,10 @@ class Reservation:
 
     async def _take(self) -> None:
         runtime, stand = self._runtime, self._stand
-        spends = plan_amounts(runtime.policy, stand.caller, stand.facts, self._amounts, now=runtime.now())
-        ask = replace(_ask(runtime, stand, spends), operation=self._operation, once=True)
-        answer: Admitted = await runtime.store.admit(ask)
+        now = runtime.now()
+        spends = plan_amounts(runtime.policy, stand.caller, stand.facts, self._amounts, now=now)
+        ask = replace(about_amounts(runtime, stand, spends, now=now), operation=self._operation, once=True)
+        answer = await runtime.store.admit(ask)
         decision = judge(ask, answer, runtime.policy, named=True)
         if isinstance(decision, Refused):
             raise_refused(decision)
@@ -165,8 +168,9 @@ class Reservation:
         return await _settle(self._runtime, self._stand, adjustments, self._operation)
 
 
-def _ask(runtime: Runtime, stand: Stand, spends: tuple[Spend, ...]) -> Admission:
-    ask = admission(stand.caller, Plan(spends), now=runtime.now(), operation=runtime.operation())
+def about_amounts(runtime: Runtime, stand: Stand, spends: tuple[Spend, ...], *, now: int) -> Admission:
+    """The question about these spends alone: it keeps no session alive and wants no data."""
+    ask = admission(stand.caller, Plan(spends), now=now, operation=runtime.operation())
     return replace(ask, touch=False, wants_data=False)
 
 

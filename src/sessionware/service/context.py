@@ -8,10 +8,11 @@ from typing import Any, Final
 from sessionware.core.ids import SessionKey
 from sessionware.core.payload import LOG_ITEM_MAX, unpack
 from sessionware.core.store import Log
+from sessionware.core.times import rfc3339
+from sessionware.errors import InvalidValue
 from sessionware.service.packing import packed
-from sessionware.service.refusals import InvalidValue, shown
+from sessionware.service.refusals import shown
 from sessionware.service.runtime import Runtime
-from sessionware.service.times import rfc3339
 
 TIMESTAMP: Final = "timestamp"
 

@@ -15,17 +15,22 @@ from sessionware.core.facts import Touched
 from sessionware.core.identity import Identity, derived_name, developer
 from sessionware.core.ids import HANDLE_PREFIX, MintedId, SessionKey, SessionName, parse_handle, parse_presented, ref
 from sessionware.core.session import Session
-from sessionware.credentials.refusals import IdentityRequired
 from sessionware.credentials.session_token import is_session_token
-from sessionware.errors import InvalidToken, PermissionDenied, SessionNotFound
+from sessionware.errors import (
+    IdentityRequired,
+    InvalidToken,
+    InvalidValue,
+    NoSessionId,
+    PermissionDenied,
+    SessionNotFound,
+)
 from sessionware.service.actors import Actor
 from sessionware.service.data import reserved
 from sessionware.service.making import Target, key_of
-from sessionware.service.refusals import InvalidValue, SessionDead, raise_unfound
+from sessionware.service.refusals import SessionDead, raise_unfound
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Snapshot
-from sessionware.telemetry import Who
-from sessionware.telemetry.telemetry import who_at
+from sessionware.telemetry import who_asks
 
 TOKEN_FIELD: Final = "token"
 
@@ -36,7 +41,6 @@ class Place(Struct, frozen=True):
     key: SessionKey
     owner: bytes | None
     called: str | None
-    is_handle: bool = False
 
 
 async def find(runtime: Runtime, session_id: str, *, by: Actor, touch: bool = False) -> Snapshot:
@@ -54,12 +58,12 @@ async def find(runtime: Runtime, session_id: str, *, by: Actor, touch: bool = Fa
     return Snapshot(place.called or session.birth.name or session_id, session)
 
 
-async def current(runtime: Runtime, *, by: Actor, touch: bool = False) -> Snapshot:
+async def current(runtime: Runtime, *, by: Actor) -> Snapshot:
     """The session that the request itself presents, or that its identity selects.
 
     Raises IdentityRequired when there is neither, and what `find` raises.
     """
-    return await find(runtime, current_id(by), by=by, touch=touch)
+    return await find(runtime, current_id(by), by=by)
 
 
 def current_id(by: Actor) -> str:
@@ -71,12 +75,6 @@ def current_id(by: Actor) -> str:
     raise NoSessionId("No session ID provided")
 
 
-class NoSessionId(IdentityRequired):
-    """`current` was asked for, and the request names no session."""
-
-    code = "session_required"
-
-
 def locate(runtime: Runtime, session_id: str, *, by: Actor) -> Place:
     """Read an id in any form that a path allows. Refuses what needs no lookup."""
     addresses = runtime.addresses
@@ -86,10 +84,10 @@ def locate(runtime: Runtime, session_id: str, *, by: Actor) -> Place:
         key = parse_handle(session_id)
         presented = presented_key(runtime, by)
         if presented == key:
-            return Place(key, _owner_for(by.presented, identity), None, is_handle=True)
+            return Place(key, _owner_for(by.presented, identity), None)
         if identity is None and not by.is_admin:
             raise SessionNotFound("Session not found")
-        return Place(key, owner, None, is_handle=True)
+        return Place(key, owner, None)
     target = parse_presented(session_id)
     if isinstance(target, MintedId):
         if by.is_app or identity is None or identity.is_anonymous or identity.may_hold(target):
@@ -197,11 +195,10 @@ async def _look(runtime: Runtime, place: Place, *, by: Actor, touch: bool) -> Se
 def tell_admin(runtime: Runtime, act: str, by: Actor, **details: str | None) -> None:
     """Audit what an administrator does, and on whom; the application itself is none."""
     if by.identity is not None:
-        who = Who(user=by.identity.user_id, org=by.identity.org_id)
-        runtime.telemetry.admin(act, who, {name: value for name, value in details.items() if value is not None})
+        runtime.telemetry.admin(
+            act, who_asks(by.identity), {name: value for name, value in details.items() if value is not None}
+        )
 
 
 def _tell_foreign(runtime: Runtime, by: Actor, key: SessionKey) -> None:
-    identity = by.identity
-    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
-    runtime.telemetry.foreign_id(who_at(key, user=user, org=org))
+    runtime.telemetry.foreign_id(who_asks(by.identity, key))

@@ -8,8 +8,9 @@ from typing import Final
 from sessionware.core.ids import SessionKey, handle
 from sessionware.core.session import Session
 from sessionware.core.store import PAGE_MAX, Query
+from sessionware.errors import InvalidValue
 from sessionware.service.owners import Owner
-from sessionware.service.refusals import InvalidValue, shown
+from sessionware.service.refusals import shown
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Listing, Snapshot
 
@@ -38,13 +39,7 @@ async def count(runtime: Runtime, owner: Owner | None) -> int:
 async def close_all(runtime: Runtime, owner: Owner, *, keep: SessionKey | None) -> list[str]:
     """End all sessions of an owner but one; answers the handles of those that this call ended."""
     doomed = [session.key async for session in _every(runtime, owner) if session.key != keep]
-    handles = []
-    for key in doomed:
-        ended = await runtime.store.delete(key, now=runtime.now())
-        if ended is not None:
-            await runtime.tell_ended([ended])
-            handles.append(handle(key))
-    return handles
+    return [handle(key) for key in doomed if await runtime.end(key) is not None]
 
 
 async def _every(runtime: Runtime, owner: Owner) -> AsyncIterator[Session]:

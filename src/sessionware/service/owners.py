@@ -6,12 +6,10 @@ from msgspec import Struct
 
 from sessionware.core.identity import Identity
 from sessionware.credentials.compact import is_plain
-from sessionware.credentials.refusals import IdentityRequired
-from sessionware.errors import PermissionDenied
+from sessionware.errors import IdentityRequired, InvalidValue, PermissionDenied
 from sessionware.service.actors import Actor
 from sessionware.service.finding import current, identity_for, vet
 from sessionware.service.making import LOGIN_ISSUER, user_identity
-from sessionware.service.refusals import InvalidValue
 from sessionware.service.runtime import Runtime
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sessionware.core.payload import pack
-from sessionware.service.refusals import InvalidValue
+from sessionware.errors import InvalidValue
 
 
 def packed(value: Mapping[str, Any], *, what: str, at_most: int) -> bytes:

@@ -5,20 +5,20 @@ Each is one of `sessionware.errors` and says a little more, for whoever writes t
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, NoReturn
+from typing import Final, NoReturn
 
 from sessionware.core.admission import Admitted, Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.session import EndReason
 from sessionware.errors import (
+    AllFull,
     InvalidAmount,
     InvalidToken,
     LimitExceeded,
+    OwnerFull,
     PermissionDenied,
     SessionNotFound,
-    SessionwareError,
     StoreUnavailable,
-    TooManySessions,
 )
 
 SHOWN_MAX: Final = 40
@@ -30,13 +30,6 @@ def shown(value: object) -> str:
         return repr(value)[:SHOWN_MAX]
     except ValueError:
         return "a number beyond all bounds"
-
-
-class InvalidValue(SessionwareError, ValueError):
-    """An argument that can never work; the message names it, its value and the way out."""
-
-    code: ClassVar[str] = "invalid_value"
-    status_hint: ClassVar[int] = 400
 
 
 class SessionDead(SessionNotFound):
@@ -61,21 +54,6 @@ class OverLimit(LimitExceeded):
         )
         self.args = (refused.message,)
         self.refused = refused
-
-
-class OwnerFull(TooManySessions):
-    """The owner, or the client, has as many sessions as may be. `refs` are the owner's live ones, oldest first."""
-
-    def __init__(self, message: str, refs: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.refs = refs
-
-
-class AllFull(TooManySessions):
-    """The whole installation has as many sessions as may be."""
-
-    code: ClassVar[str] = "sessions_full"
-    status_hint: ClassVar[int] = 503
 
 
 def raise_refused(refused: Refused) -> NoReturn:

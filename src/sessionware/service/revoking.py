@@ -11,12 +11,12 @@ from sessionware.core.facts import OwnerRevocation, Revocation, TokenRevocation
 from sessionware.core.identity import Identity
 from sessionware.core.ids import handle
 from sessionware.core.session import Ended
+from sessionware.core.times import LATEST_MS
 from sessionware.credentials.compact import read
 from sessionware.credentials.refusals import Refused
-from sessionware.service.refusals import InvalidValue
+from sessionware.errors import InvalidValue
 from sessionware.service.runtime import Runtime
-from sessionware.service.times import LATEST_MS
-from sessionware.telemetry import Who
+from sessionware.telemetry import Who, who_asks
 
 TOKEN_LIFE_MS: Final = 86_400_000  # JWT_MAX_AGE: no token that we accept lives longer
 LEEWAY_MS: Final = 60_000  # an expired token passes for as long as clocks may differ
@@ -63,7 +63,7 @@ async def revoke_user(runtime: Runtime, identity: Identity) -> list[str]:
     addresses, now = runtime.addresses, runtime.now()
     everywhere = runtime.terms.partition == "org"
     buckets = range(addresses.buckets) if everywhere else (addresses.bucket(identity.tag),)
-    who = Who(user=identity.user_id, org=identity.org_id)
+    who = who_asks(identity)
     return await _revoke(runtime, [OwnerRevocation(bucket, identity.owner, now) for bucket in buckets], "user", who)
 
 

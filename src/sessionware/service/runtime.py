@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from msgspec import Struct, field
 
 from sessionware.core.facts import Acknowledged
+from sessionware.core.identity import Identity
 from sessionware.core.ids import Addresses, SessionKey
 from sessionware.core.policy import Policy
 from sessionware.core.session import Ended, Link, Override, Session
@@ -89,6 +90,10 @@ class Runtime(Struct, frozen=True, kw_only=True):
     def ground(self) -> Ground:
         return Ground(self.terms, self.addresses)
 
+    def org_limits_of(self, identity: Identity | None) -> Mapping[str, Override]:
+        """The overrides of the organisation that somebody belongs to; none for nobody and for no organisation."""
+        return self.org_limits(identity.org) if identity is not None and identity.org else _NO_OVERRIDES
+
     def now(self) -> int:
         return self.store.clock.now()
 
@@ -101,6 +106,13 @@ class Runtime(Struct, frozen=True, kw_only=True):
         if not ends:
             return
         await self._acknowledge(await self.endings.tell(ends))
+
+    async def end(self, key: SessionKey) -> Ended | None:
+        """End a session and tell everybody; None when there is none: of many who try at once exactly one does."""
+        ended = await self.store.delete(key, now=self.now())
+        if ended is not None:
+            await self.tell_ended([ended])
+        return ended
 
     async def acknowledge(self, ends: Sequence[Ended]) -> None:
         """Take these ends off the list without telling anybody: the session lives on under another id."""

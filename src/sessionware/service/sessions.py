@@ -20,19 +20,19 @@ from sessionware.core.facts import Interrupted
 from sessionware.core.payload import unpack
 from sessionware.core.session import EndReason, Session
 from sessionware.core.windows import NEVER
-from sessionware.errors import PermissionDenied, SessionNotFound
+from sessionware.errors import InvalidValue, PermissionDenied, SessionNotFound
 from sessionware.service import amounts, context, many, rotation, usage
 from sessionware.service.actors import APP, Actor
 from sessionware.service.data import Edit
 from sessionware.service.finding import current_id, find, presented_key, tell_admin, vet
 from sessionware.service.owners import Owner, issuer_of, named_user, own, require_admin
-from sessionware.service.refusals import InvalidValue, SessionDead
+from sessionware.service.refusals import SessionDead
 from sessionware.service.revoking import revoke_token, revoke_user, token_in, token_named
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Closed, Listing, Snapshot, Started
 from sessionware.service.starting import Wish, idle_of, packed_metadata, start
 from sessionware.service.tickets import write_ticket
-from sessionware.service.updating import Updates
+from sessionware.service.updating import edit_data, rewrite, set_idle
 
 
 class Sessions:
@@ -44,7 +44,6 @@ class Sessions:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.updates = Updates(runtime)
 
     def user(self, user_id: str, *, iss: str | None = None, org: str | None = None) -> Actor:
         """Act as this user: `start("work", by=sessions.user("alice"))`.
@@ -92,10 +91,9 @@ class Sessions:
     async def close(self, session_id: str, *, by: Actor = APP) -> Closed:
         """End the session: of many who try at once exactly one does, the others raise SessionNotFound."""
         found = await self.get(session_id, by=by)
-        ended = await self.runtime.store.delete(found.record.key, now=self.runtime.now())
+        ended = await self.runtime.end(found.record.key)
         if ended is None:
             raise SessionDead(EndReason.ENDED)
-        await self.runtime.tell_ended([ended])
         return Closed(Snapshot(found.id, ended.session), ended.reason, ended.ended_at)
 
     async def update(self, session_id: str, edit: Edit, *, by: Actor = APP) -> Snapshot:
@@ -104,7 +102,7 @@ class Sessions:
         What `edit` raises goes through, and nothing is written. Raises PayloadTooLarge, TypeError, Conflict.
         """
         found = await self.get(session_id, by=by)
-        return Snapshot(found.id, await self.updates.data(found.record.key, edit))
+        return Snapshot(found.id, await edit_data(self.runtime, found.record.key, edit))
 
     async def set_metadata(
         self,
@@ -121,7 +119,7 @@ class Sessions:
             metadata = packed_metadata(self.runtime, change(unpack(session.metadata or b"")))
             return replace(session, metadata=metadata, data=None)
 
-        return Snapshot(found.id, await self.updates.apply(found.record.key, changed, revision=revision))
+        return Snapshot(found.id, await rewrite(self.runtime, found.record.key, changed, revision=revision))
 
     async def set_ttl(self, session_id: str, ttl: float | None, *, by: Actor = APP) -> Snapshot:
         """Another idle time in seconds, from now on. The absolute age stays.
@@ -130,12 +128,9 @@ class Sessions:
         """
         if ttl is None and self.runtime.terms.max_ttl_ms and not by.is_admin:
             raise PermissionDenied("only an administrator may lift the idle time (SESSIONWARE_SESSION_MAX_TTL)")
-        idle = idle_of(self.runtime, ttl, by=by) or 0
+        idle_ms = idle_of(self.runtime, ttl, by=by)
         found = await self.get(session_id, by=by)
-        written = await self.updates.apply(
-            found.record.key, lambda session: replace(session, idle=idle, metadata=None, data=None)
-        )
-        return Snapshot(found.id, written)
+        return Snapshot(found.id, await set_idle(self.runtime, found.record.key, idle_ms))
 
     async def adopt(self, anonymous_id: str, *, by: Actor) -> Snapshot:
         """Make an anonymous session that of the caller's identity, under a new id. Its old id dies.

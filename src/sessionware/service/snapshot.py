@@ -10,8 +10,8 @@ from msgspec import Struct
 from sessionware.core.ids import handle, ref
 from sessionware.core.payload import unpack
 from sessionware.core.session import EndReason, Session
+from sessionware.core.times import duration_text, moment
 from sessionware.service.data import RESERVED_KEY
-from sessionware.service.times import duration_text, moment
 
 
 class Snapshot(Struct, frozen=True):

@@ -18,15 +18,21 @@ from sessionware.core.policy import admission as admission_of
 from sessionware.core.request import Facts
 from sessionware.core.session import Session
 from sessionware.core.store import PAGE_MAX, Query
-from sessionware.credentials.refusals import IdentityRequired
 from sessionware.credentials.session_token import new_session_token
-from sessionware.errors import PermissionDenied, SessionExists, StoreUnavailable
+from sessionware.errors import (
+    IdentityRequired,
+    InvalidValue,
+    OwnerFull,
+    PermissionDenied,
+    SessionExists,
+    StoreUnavailable,
+)
 from sessionware.service.actors import Actor
 from sessionware.service.data import SessionData, with_reserved
 from sessionware.service.finding import TOKEN_FIELD, identity_for
 from sessionware.service.making import fresh_id, new_session
 from sessionware.service.packing import packed
-from sessionware.service.refusals import InvalidValue, OwnerFull, raise_refused, shown
+from sessionware.service.refusals import raise_refused, shown
 from sessionware.service.runtime import Runtime
 from sessionware.service.snapshot import Snapshot, Started
 
@@ -136,7 +142,7 @@ def _whose(runtime: Runtime, wish: Wish, *, by: Actor) -> Identity | None:
 def _ask(runtime: Runtime, new: NewSession, identity: Identity | None, *, by: Actor) -> Admission:
     """The one question: is there room, does the budget for making sessions allow it, is the name free."""
     birth, now = new.session.birth, new.session.birth.created_at
-    org_limits = runtime.org_limits(identity.org) if identity is not None and identity.org else {}
+    org_limits = runtime.org_limits_of(identity)
     caller = Caller(identity, birth.key, birth.tag, birth.key.bucket, org_limits)
     facts = Facts(client=by.client)
     spends = () if by.is_app else plan_creation(runtime.policy, caller, facts, now=now, when=When.CREATED)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from sessionware.core.ids import SessionKey
 from sessionware.core.session import Session
 from sessionware.errors import Conflict, SessionNotFound
-from sessionware.service.data import Edit, edited
+from sessionware.service.data import Edit, SessionData, edited
+from sessionware.service.data import save as save_data
 from sessionware.service.runtime import Runtime
 
 # Writers of one worker wait for each other, so only workers race: of eight, one loses a hundred times in a row
@@ -19,42 +20,42 @@ from sessionware.service.runtime import Runtime
 UPDATE_TRIES: Final = 100
 
 
-def alone(runtime: Runtime, key: SessionKey) -> asyncio.Lock:
-    """The lock that lets the writers of one session in this worker wait for each other."""
-    lock = runtime.locks.get(key)
-    if lock is None:
-        lock = runtime.locks[key] = asyncio.Lock()
-    return lock
+async def save(runtime: Runtime, session: Session, data: SessionData) -> Session:
+    """Write what has changed in the data on top of the stored record; `session` is the record as it was read.
+
+    Raises as `sessionware.service.data.save`.
+    """
+    async with _alone(runtime, session.key):
+        saved = await save_data(runtime.store, session, data, now=runtime.now(), at_most=runtime.terms.max_data)
+    if saved.overwritten:
+        runtime.telemetry.conflict()
+    return saved.session
 
 
-class Updates:
-    """Atomic changes of one session after the other."""
+async def edit_data(runtime: Runtime, key: SessionKey, edit: Edit) -> Session:
+    """Let `edit` change the session's data in place, or return other data; it may run several times.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    What `edit` raises goes through and nothing is written. Raises SessionNotFound, PayloadTooLarge, TypeError,
+    Conflict when others are always faster, StoreUnavailable.
+    """
 
-    async def data(self, key: SessionKey, edit: Edit) -> Session:
-        """Let `edit` change the session's data in place, or return other data; it may run several times.
+    def changed(session: Session) -> Session:
+        data = edited(session.data or b"", edit, at_most=runtime.terms.max_data)
+        return replace(session, metadata=None, data=data)
 
-        What `edit` raises goes through and nothing is written. Raises SessionNotFound, PayloadTooLarge, TypeError,
-        Conflict when others are always faster, StoreUnavailable.
-        """
+    return await rewrite(runtime, key, changed)
 
-        def changed(session: Session) -> Session:
-            data = edited(session.data or b"", edit, at_most=self._runtime.terms.max_data)
-            return replace(session, metadata=None, data=data)
 
-        return await self.apply(key, changed)
+async def set_idle(runtime: Runtime, key: SessionKey, idle_ms: int | None) -> Session:
+    """Another idle time from now on; None lifts it. Raises SessionNotFound, Conflict, StoreUnavailable."""
+    return await rewrite(runtime, key, lambda session: replace(session, idle=idle_ms or 0, metadata=None, data=None))
 
-    async def apply(
-        self, key: SessionKey, change: Callable[[Session], Session], *, revision: int | None = None
-    ) -> Session:
-        """Write what `change` makes of the stored session; with a `revision`, only of that one (else Conflict)."""
-        async with alone(self._runtime, key):
-            return await self._apply(key, change, revision)
 
-    async def _apply(self, key: SessionKey, change: Callable[[Session], Session], revision: int | None) -> Session:
-        runtime = self._runtime
+async def rewrite(
+    runtime: Runtime, key: SessionKey, change: Callable[[Session], Session], *, revision: int | None = None
+) -> Session:
+    """Write what `change` makes of the stored session; with a `revision`, only of that one (else Conflict)."""
+    async with _alone(runtime, key):
         newest = 0
         for _ in range(UPDATE_TRIES):
             now = runtime.now()
@@ -77,3 +78,11 @@ class Updates:
                 links=session.links,
             )
         raise Conflict(f"others changed the session {UPDATE_TRIES} times in between: try again", revision=newest)
+
+
+def _alone(runtime: Runtime, key: SessionKey) -> asyncio.Lock:
+    """The lock that lets the writers of one session in this worker wait for each other."""
+    lock = runtime.locks.get(key)
+    if lock is None:
+        lock = runtime.locks[key] = asyncio.Lock()
+    return lock

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec.structs import replace
-
 from sessionware.core.admission import Outcome
 from sessionware.core.amounts import plan_usage
 from sessionware.core.facts import Fact, OrgLimits, SessionLimits, UserLimits
 from sessionware.core.identity import Identity
 from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import CAP
-from sessionware.core.policy import Caller, Plan, admission
+from sessionware.core.policy import Caller
 from sessionware.core.request import Facts
 from sessionware.core.standing import usage_report
-from sessionware.errors import SessionNotFound
-from sessionware.service.amounts import Stand
-from sessionware.service.refusals import InvalidValue, raise_unfound
+from sessionware.core.times import rfc3339
+from sessionware.errors import InvalidValue, SessionNotFound
+from sessionware.service.amounts import Stand, about_amounts
+from sessionware.service.refusals import raise_unfound
 from sessionware.service.runtime import Runtime
-from sessionware.service.times import rfc3339
 
 
 async def usage(runtime: Runtime, stand: Stand) -> dict[str, Any]:
@@ -30,8 +28,7 @@ async def usage(runtime: Runtime, stand: Stand) -> dict[str, Any]:
     """
     now = runtime.now()
     spends = plan_usage(runtime.policy, stand.caller, stand.facts, now=now)
-    ask = admission(stand.caller, Plan(spends), now=now, operation=runtime.operation())
-    ask = replace(ask, touch=False, wants_data=False)
+    ask = about_amounts(runtime, stand, spends, now=now)
     answer = await runtime.store.admit(ask)
     if answer.outcome is not Outcome.ADMITTED:
         raise_unfound(answer)
@@ -44,8 +41,9 @@ def stand_without_session(runtime: Runtime, identity: Identity | None, *, client
     """The stand of an identity (or of a mere client) that uses no session right now."""
     if identity is None:
         return Stand(Caller(), Facts(client=client), b"")
-    org_limits = runtime.org_limits(identity.org) if identity.org else {}
-    caller = Caller(identity, None, identity.tag, runtime.addresses.bucket(identity.tag), org_limits)
+    caller = Caller(
+        identity, None, identity.tag, runtime.addresses.bucket(identity.tag), runtime.org_limits_of(identity)
+    )
     return Stand(caller, Facts(client=client), identity.owner)
 
 

@@ -19,7 +19,6 @@ class Feature(StrEnum):
     LIMITS = "limits"
     REVOCATION = "revocation"
     FACTS = "facts"
-    LEASES = "leases"
     REAPER = "reaper"
     OBSERVERS = "observers"
     AUDIT = "audit"

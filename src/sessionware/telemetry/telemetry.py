@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import Struct
 
 from sessionware.clock import monotonic_ms, wall_ms
 from sessionware.core.decision import Refused
+from sessionware.core.identity import Identity
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.session import Ended, Session
+from sessionware.core.times import rfc3339_ms
 from sessionware.telemetry.audit import AuditEvent, AuditSink, Happening
 from sessionware.telemetry.counts import Action, Counts, Feature, Reason
 from sessionware.telemetry.throttle import MINUTE_MS, SECOND_MS, Throttle
@@ -125,7 +126,7 @@ class Telemetry:
     def _record(self, event: Happening, who: Who, reason: str | None = None, details: Details = _NO_DETAILS) -> None:
         if self._audit is None:
             return
-        time = _rfc3339(self._wall())
+        time = rfc3339_ms(self._wall()) or ""
         told = AuditEvent(
             time=time, event=event, ref=who.ref, user=who.user, org=who.org, reason=reason, details=details
         )
@@ -143,10 +144,7 @@ def who_of(session: Session) -> Who:
     return Who(ref(session.key), session.birth.user_id, session.birth.org_id)
 
 
-def who_at(key: SessionKey | None, *, user: str | None = None, org: str | None = None) -> Who:
-    """Whom an event of a request is about, when there is no session to ask."""
+def who_asks(identity: Identity | None, key: SessionKey | None = None) -> Who:
+    """Whom an event of a request is about: who asks, as far as that is proved, and for which session."""
+    user, org = (None, None) if identity is None else (identity.user_id, identity.org_id)
     return Who(None if key is None else ref(key), user, org)
-
-
-def _rfc3339(wall: int) -> str:
-    return datetime.fromtimestamp(wall / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -49,7 +49,7 @@ async def client(  # noqa: PLR0913  # one call says all that a test wants of an 
         AsyncExitStack() as clients,
     ):
         here = _Here(running, stand_in, base_url, clients)
-        yield here.client(None if user is None else Person(user, tuple(groups), org, tuple(scopes), claims))
+        yield here.client(user, groups=groups, org=org, scopes=scopes, **claims)
 
 
 class _Here(Struct, frozen=True):
@@ -60,7 +60,10 @@ class _Here(Struct, frozen=True):
     base_url: str
     clients: AsyncExitStack
 
-    def client(self, person: Person | None) -> Client:
+    def client(
+        self, user: str | None, *, groups: Collection[str], org: str | None, scopes: Collection[str], **claims: Any
+    ) -> Client:
+        person = None if user is None else Person(user, tuple(groups), org, tuple(scopes), claims)
         made = Client(self, None if person is None else _Bearer(self.stand_in, person))
         self.clients.push_async_callback(made.aclose)
         return made
@@ -87,7 +90,7 @@ class Client(httpx2.AsyncClient):
         scopes: Collection[str] = (), **claims: Any,
     ) -> Client:  # fmt: skip
         """Another client of the same running app, open as long as the first one. None is nobody."""
-        return self._here.client(None if user is None else Person(user, tuple(groups), org, tuple(scopes), claims))
+        return self._here.client(user, groups=groups, org=org, scopes=scopes, **claims)
 
 
 class _Bearer(httpx2.Auth):

@@ -14,13 +14,12 @@ from fastapi.openapi.models import APIKey, HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
-from sessionware.asgi.meaning import NoSessionId
-from sessionware.asgi.passage import passage_of
+from sessionware.asgi.passage import passage_of, required_session, session_of
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.route_limits import RouteLimit, method_of, take
 from sessionware.integrations.fastapi.openapi import SESSION_HEADER, install_openapi
 from sessionware.integrations.fastapi.routes import template_of
-from sessionware.integrations.problem_schema import BEARER, BEARER_SAID, ID_SAID, SESSION_ID
+from sessionware.integrations.openapi_words import BEARER, BEARER_SAID, ID_SAID, SESSION_ID
 
 __all__ = ["CurrentSession", "Limited", "OptionalSession", "install_openapi"]
 
@@ -47,15 +46,9 @@ class _Session(SecurityBase):
     async def __call__(
         self, connection: HTTPConnection, _: Annotated[None, Depends(_Bearer())]
     ) -> RequestSession | None:
-        passage = passage_of(connection.scope)
-        session = None if passage is None else passage.session
-        if session is not None or not self._is_required:
-            return session
-        if passage is None:
-            path = connection.scope["path"]
-            raise RuntimeError(f"{path} is among SESSIONWARE_EXEMPT_PATHS: ask for an OptionalSession there")
-        passage.refusal = NoSessionId("No session ID provided")
-        raise passage.refusal
+        if self._is_required:
+            return required_session(connection.scope, otherwise="an OptionalSession")
+        return session_of(connection.scope)
 
 
 class _Taking:

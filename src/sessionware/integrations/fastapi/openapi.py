@@ -9,14 +9,12 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from sessionware.config.settings import Settings
-from sessionware.integrations.problem_schema import (
-    COOKIE_SAID,
-    ID_SAID,
+from sessionware.integrations.openapi_words import (
     LIMITED_SAID,
     MEDIA_TYPE,
     REFUSED_SAID,
-    SESSION_COOKIE,
     SESSION_ID,
+    id_schemes,
     problem_schema,
 )
 
@@ -64,7 +62,10 @@ def _describe(document: dict[str, Any], settings: Settings) -> None:
     components = document["components"]
     components.setdefault("schemas", {})["SessionProblem"] = problem_schema()
     components.setdefault("responses", {}).update(deepcopy(dict(_RESPONSES.values())))
-    schemes = _schemes(settings)
+    schemes = {
+        each.name: {"type": "apiKey", "in": each.place, "name": each.field, "description": each.said}
+        for each in id_schemes(settings)
+    }
     known = components.get("securitySchemes", {})
     if SESSION_ID in known:
         del known[SESSION_ID]
@@ -79,22 +80,6 @@ def _describe(document: dict[str, Any], settings: Settings) -> None:
             continue
         for status, (name, _) in _RESPONSES.items():
             operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{name}"})
-
-
-def _schemes(settings: Settings) -> dict[str, dict[str, str]]:
-    """Where the id is looked for."""
-    schemes: dict[str, dict[str, str]] = {}
-    if settings.session_header:
-        schemes[SESSION_ID] = {
-            "type": "apiKey", "in": "header", "name": settings.session_header,
-            "description": ID_SAID,
-        }  # fmt: skip
-    cookie = settings.cookie_name(is_secure=True)
-    if cookie:
-        schemes[SESSION_COOKIE] = {
-            "type": "apiKey", "in": "cookie", "name": cookie, "description": COOKIE_SAID
-        }  # fmt: skip
-    return schemes
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The only place that writes the session cookie, and refuses what another site sent in a browser's name."""
+"""The only place that refuses what another site's page sent in a browser's name."""
 
 from __future__ import annotations
 
@@ -6,31 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sessionware.asgi.options import SAFE_METHODS, CookieOptions, Options
-from sessionware.asgi.reading import is_https, read
+from sessionware.asgi.options import SAFE_METHODS, Options
+from sessionware.asgi.reading import read
 
 _OWN_SITE: Final = frozenset({b"same-origin", b"same-site", b"none"})
-
-
-def set_cookie(options: Options, text: str, scope: Mapping[str, Any]) -> bytes:
-    """The Set-Cookie value that hands the id out; empty `text` takes it back."""
-    return _written(options.cookie, options.names.cookie(scope), text, is_https=is_https(scope))
-
-
-def _written(options: CookieOptions, name: str, text: str, *, is_https: bool) -> bytes:
-    secure = is_https if options.secure is None else options.secure
-    parts = [f"{name}={text}", f"Path={options.path}"]
-    if not text:
-        parts.append("Max-Age=0")
-    elif options.max_age_s is not None:
-        parts.append(f"Max-Age={options.max_age_s}")
-    if options.domain:
-        parts.append(f"Domain={options.domain}")
-    parts.append("HttpOnly")
-    if secure:
-        parts.append("Secure")
-    parts.append(f"SameSite={options.same_site.capitalize()}")
-    return "; ".join(parts).encode("latin-1")
 
 
 def is_cross_site(scope: Mapping[str, Any], options: Options) -> bool:

@@ -1,11 +1,13 @@
-"""The only place that describes our refusals to readers of an OpenAPI document, for every framework alike."""
+"""The only place that says what an OpenAPI document tells of sessions, for every framework alike."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+
+from sessionware.config.settings import Settings
 
 MEDIA_TYPE: Final = "application/problem+json"
 SESSION_ID: Final = "SessionID"
@@ -16,6 +18,22 @@ COOKIE_SAID: Final = "Set by the first response."
 BEARER_SAID: Final = "A token or an API key that proves the user."
 REFUSED_SAID: Final = "No session, or a credential that is not valid."
 LIMITED_SAID: Final = "A limit refused; says which one, and when it fits again."
+
+
+class IdScheme(Struct, frozen=True):
+    """One place where a session id is looked for: a `place` called `field`."""
+
+    name: str
+    place: Literal["header", "cookie"]
+    field: str
+    said: str
+
+
+def id_schemes(settings: Settings) -> list[IdScheme]:
+    """Where session ids are looked for under these settings."""
+    header, cookie = settings.session_header, settings.cookie_name(is_secure=True)
+    schemes = [IdScheme(SESSION_ID, "header", header, ID_SAID)] if header else []
+    return [*schemes, IdScheme(SESSION_COOKIE, "cookie", cookie, COOKIE_SAID)] if cookie else schemes
 
 
 class SessionProblem(Struct, frozen=True, kw_only=True):

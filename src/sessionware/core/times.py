@@ -23,6 +23,12 @@ def rfc3339(ms: int) -> str | None:
     return at.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
+def rfc3339_ms(ms: int | None) -> str | None:
+    """The instant as it is sent, always with milliseconds; None for never and for nothing."""
+    at = None if ms is None else moment(ms)
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def read_rfc3339(text: str) -> int:
     """Milliseconds since 1970 of an instant with an offset. Raises ValueError for anything else."""
     at = datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""The only place that remembers what an app was refused, for a framework that would make a 500 of it."""
+"""What a session object knows of the request or socket that it belongs to, and how that learns what was refused."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Holder(Protocol):
 
 
 def noted(method: Callable[Asked, Awaitable[Answered]]) -> Callable[Asked, Awaitable[Answered]]:
-    """A method of the session: what it raises of ours is also told to `note_refusal`."""
+    """A method of the session: the holder is told what it raises of ours, for frameworks that make a 500 of that."""
 
     @wraps(method)
     async def noting(*values: Asked.args, **named: Asked.kwargs) -> Answered:
         try:
             return await method(*values, **named)
         except SessionwareError as error:
-            session: Any = values[0]
+            session: Any = values[0]  # Concatenate cannot say it of methods whose self may be named
             session.note_refusal(error)
             raise
 

@@ -6,20 +6,13 @@ from typing import Final, assert_never
 
 from msgspec import Struct
 
-from sessionware.asgi.options import Engine
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import NewSession
 from sessionware.core.ids import MintedId, SessionName
 from sessionware.credentials.resolved import Kind
-from sessionware.errors import SessionwareError
+from sessionware.errors import NoSessionId
 from sessionware.service.making import fresh_id, new_session
-
-
-class NoSessionId(SessionwareError):
-    """A session is required and none was presented."""
-
-    code = "session_required"
-    status_hint = 401
 
 
 class Making(Struct, frozen=True):
