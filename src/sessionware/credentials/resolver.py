@@ -81,6 +81,11 @@ class Resolver:
             return self._select_for_nobody(named, None)
         return Resolved(identity, self._own(identity, named))
 
+    @property
+    def lets_strangers_in(self) -> bool:
+        """Whether a request that proves nobody may come at all."""
+        return not self._asks_membership and (self._anonymous != "off" or self._lets_nobody_in)
+
     def client(self, presented: Presented) -> str:
         """The client that limits count over, believing only trusted proxies."""
         return self._client_group(self._proxies.client(presented.peer, presented.forwarded_for))
