@@ -69,8 +69,7 @@ class Passage:
         state["session"] = session
         scope[SCOPE_KEY] = self
         if entered.visit.poses:
-            user_header = engine.options.names.user_header
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
+            hide_user(engine, scope)
         if engine.options.scope_session:
             scope["session"] = {} if session is None else session.data
         ask = entered.decision.ask
@@ -101,6 +100,12 @@ class Passage:
         if self.told is not None:
             self.engine.ends.finish(self.told)
             self.told = None
+
+
+def hide_user(engine: Engine, scope: Scope) -> None:
+    """Take away the header in which a peer that nobody trusts names a user."""
+    user_header = engine.options.names.user_header
+    scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
 
 
 def pass_unseen(scope: Scope) -> None:

@@ -90,9 +90,9 @@ class Resolver:
         """The client that limits count over, believing only trusted proxies."""
         return self._client_group(self._proxies.client(presented.peer, presented.forwarded_for))
 
-    def trusts(self, presented: Presented) -> bool:
-        """Whether what the peer says of its user and client counts."""
-        return self._proxies.trusts(presented.peer)
+    def trusts(self, peer: str | None) -> bool:
+        """Whether what this peer says of its user and client counts."""
+        return self._proxies.trusts(peer)
 
     def check_member(self, groups: Collection[str], org_id: str | None) -> None:
         """Raise PermissionDenied unless one of REQUIRED_GROUPS is there, and an organisation where REQUIRE_ORG asks.
