@@ -13,6 +13,8 @@ from sessionware.credentials.resolved import Resolved, Target
 
 VISITS_MAX: Final = 4_096  # callers that are kept ready
 REQUESTS_MAX: Final = 16  # kinds of request that are kept ready of each
+HEADERS_MAX: Final = 8 * 1024  # bytes of one caller's: who sends more is met each time, or strangers fill the memory
+PATH_MAX: Final = 256
 KEPT_MS: Final = 60_000
 UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
 
@@ -54,7 +56,9 @@ class Visit:
         return None if self.target is None else self.target.place
 
     def remember(self, facts: Facts, ask: Admission, until: int) -> None:
-        """Such a request of this caller asks just that."""
+        """Such a request of this caller asks just that; a long path is not worth its room."""
+        if len(facts.path) > PATH_MAX:
+            return
         if len(self.usual) >= REQUESTS_MAX:
             self.usual.clear()
         self.usual[facts.method, facts.path] = facts, ask, until
@@ -73,8 +77,8 @@ class Visits:
         return visit if visit is not None and now < visit.until else None
 
     def put(self, fingerprint: Fingerprint, visit: Visit, *, generation: int) -> None:
-        """Remember, unless all was flushed since `generation`; the oldest makes room."""
-        if generation != self.generation:
+        """Remember, unless all was flushed since `generation` or it is too long; the oldest makes room."""
+        if generation != self.generation or _length(fingerprint) > HEADERS_MAX:
             return
         self.known.pop(fingerprint, None)
         if len(self.known) >= VISITS_MAX:
@@ -85,6 +89,10 @@ class Visits:
         """Forget everybody: a token may have been revoked, or an organisation given other limits."""
         self.known.clear()
         self.generation += 1
+
+
+def _length(fingerprint: Fingerprint) -> int:
+    return sum([len(part) for part in fingerprint if isinstance(part, bytes | str)])
 
 
 def believed_until(resolved: Resolved, now: int) -> int:
