@@ -159,7 +159,8 @@ class RequestSession:
             new = NewSession(replace(new.session, data=packed), new.caps)
         answer = await bear(self._runtime, new, self.identity, client=self._entered.visit.client)
         self._unborn, self.is_stored = None, True
-        self._become(answer, self.id)
+        with self._holder.moving():
+            self._become(answer, self.id)
         if changes is not None and self._data is not None:
             self._data.settled(new.session.data or b"", changes)
 
