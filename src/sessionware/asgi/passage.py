@@ -14,6 +14,7 @@ from sessionware.asgi.entering import Entered
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.options import Engine
 from sessionware.asgi.request_session import RequestSession
+from sessionware.asgi.scope_session import ScopeSession
 from sessionware.core.session import Session
 from sessionware.core.standing import Glance, Standing
 from sessionware.errors import SessionwareError
@@ -71,7 +72,7 @@ class Passage:
         if entered.visit.poses:
             hide_user(engine, scope)
         if engine.options.scope_session:
-            scope["session"] = {} if session is None else session.data
+            scope["session"] = {} if session is None else ScopeSession(session)
         ask = entered.decision.ask
         if ask.key is not None:
             engine.gate.leases.begin(ask.operation, ask.key)

@@ -173,7 +173,7 @@ class RequestSession:
         await self.keep()
         await self.save()
         self._record = await Updates(self._runtime).data(self._record.key, change)
-        self._data = SessionData(self._record.data or b"")
+        self._data, self.is_read = SessionData(self._record.data or b""), True
         return dict(self._data)
 
     async def touch(self) -> None:
