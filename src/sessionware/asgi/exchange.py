@@ -18,7 +18,7 @@ from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.request_session import RequestSession
 from sessionware.asgi.spend_header import SPEND_HEADER, SPEND_HEADER_LENGTH, read_spend
-from sessionware.asgi.streaming import close_at_expiry
+from sessionware.asgi.streaming import close_at_expiry, has_ended
 from sessionware.core.standing import glances
 from sessionware.errors import (
     Conflict,
@@ -49,8 +49,10 @@ class Exchange:
     _status = 0
     _spent: dict[str, int] | None = None
 
-    def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
+    def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered, *, news: int) -> None:
+        """`news` is how much had been heard of ends before the request was let in."""
         self._engine = engine
+        self._news = news
         self._scope = scope
         self._send = send
         self._entered = entered
@@ -101,7 +103,7 @@ class Exchange:
             if not message.get("more_body", False):
                 self._is_over = True
             elif self._passage.told is None:
-                self._begin_stream()
+                await self._begin_stream()
         await self._send(message)
 
     def _with_headers(self, message: Message) -> Message:
@@ -149,14 +151,16 @@ class Exchange:
 
     # -------------------------------------------------------------- streams
 
-    def _begin_stream(self) -> None:
+    async def _begin_stream(self) -> None:
         """From its first part on a body is a stream: it closes when its session or its credential ends."""
         engine, session, identity = self._engine, self._passage.session, self._entered.caller.identity
         key = session.record.key if session is not None and session.is_stored else None
         if key is None and identity is None:
             return
-        self._passage.told = engine.ends.begin(key, identity, self._stop)
-        close_at_expiry(engine, self._passage.told, identity)
+        told = self._passage.told = engine.ends.begin(key, identity, self._stop)
+        close_at_expiry(engine, told, identity)
+        if engine.ends.news != self._news and await has_ended(engine, key, identity):
+            told.tell()  # while the app was working on its first part
 
     def _stop(self) -> None:
         if self._task is not None and not self._is_over:

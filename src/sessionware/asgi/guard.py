@@ -34,6 +34,7 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
     body_id = None
     if options.body_field and scope["method"].upper() in METHODS:
         body_id, receive = await id_in_body(receive, options.body_field)
+    news = engine.ends.news
     try:
         entered = await enter(engine, scope, body_id=body_id)
     except SessionwareError as error:
@@ -42,4 +43,4 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
     if isinstance(entered, Problem):
         await respond(send, entered)
         return
-    await Exchange(engine, scope, send, entered).run(app, receive)
+    await Exchange(engine, scope, send, entered, news=news).run(app, receive)
