@@ -24,3 +24,13 @@ def test_what_was_revoked_stays_refused_while_the_store_is_away(limits):
         assert (await there.get(user="bob")).status_code == 200
 
     run()
+
+
+@scenario(store=FaultyStore, on_store_down_sessions="anonymous", anonymous="off", api="/auth")
+async def test_a_ticket_is_not_used_twice_because_the_store_is_away(there):
+    await there.get(user="alice")
+    ticket = (await there.ask("POST", "/auth/session/ticket", user="alice")).json()["ticket"]
+    stream = [("Accept", "text/event-stream")]
+    assert (await there.get(f"/?ticket={ticket}", headers=stream)).status_code == 200
+    there.store.always("admit", Fault.REFUSED)
+    assert (await there.get(f"/?ticket={ticket}", headers=stream)).status_code == 503

@@ -3,6 +3,7 @@
 import pytest
 
 from sessionware.asgi.visits import HEADERS_MAX, PATH_MAX, VISITS_MAX
+from sessionware.credentials.api_keys import Revoked, append, new_key
 from tests.asgi.test_guard import scenario
 from tests.asgi.world import World
 
@@ -32,3 +33,37 @@ async def test_paths_that_are_long_are_not_kept(there):
     usual = [path for visit in there.engine.visits.known.values() for _, path in visit.usual]
     assert usual == ["/short"]
     assert len("/short") <= PATH_MAX
+
+
+def test_a_revoked_key_stops_within_a_second_however_its_uses_fall(tmp_path):
+    """A visit may be made just before the file is looked at again."""
+    text, key = new_key("alice", now=0, org=None, groups=(), scopes=())
+    append(tmp_path / "keys", key)
+
+    @scenario(api_keys_file=str(tmp_path / "keys"))
+    async def run(there: World) -> None:
+        assert (await there.get(headers=[("X-API-Key", text)])).status_code == 200
+        append(tmp_path / "keys", Revoked(revoked=key.id, at=1))
+        there.clock.advance(499)
+        other = [("X-API-Key", text), ("X-Forwarded-For", "192.0.2.1")]
+        assert (await there.get(headers=other)).status_code == 200  # the file was looked at half a second ago
+        there.clock.advance(501)
+        assert (await there.get(headers=other)).status_code == 401
+
+    run()
+
+
+def test_a_clock_set_back_lengthens_no_belief(tmp_path):
+    """Section 4, clock jump."""
+    text, key = new_key("alice", now=0, org=None, groups=(), scopes=())
+    append(tmp_path / "keys", key)
+
+    @scenario(api_keys_file=str(tmp_path / "keys"))
+    async def run(there: World) -> None:
+        for _ in range(2):
+            assert (await there.get(headers=[("X-API-Key", text)])).status_code == 200
+        append(tmp_path / "keys", Revoked(revoked=key.id, at=1))
+        there.clock.jump(-3_600_000)
+        assert (await there.get(headers=[("X-API-Key", text)])).status_code == 401
+
+    run()

@@ -91,7 +91,7 @@ def _usual(engine: Engine, scope: Scope) -> tuple[Visit, Facts, Admission] | Non
         return None
     facts, ask, until = usual
     now = engine.runtime.store.clock.now()
-    if now >= until or now >= visit.until:
+    if now >= until or not visit.since <= now < visit.until:
         return None
     return visit, facts, ask.at(now, operation=engine.runtime.operation())
 
@@ -170,7 +170,8 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         ask,
         runtime.policy,
         about_session=about_session,
-        sessionless=sessionless if _may_come_alone(engine, visit) else None,
+        # That a ticket was not used before, only the store can tell.
+        sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
     )
     if isinstance(decision, Allowed):
         try:

@@ -53,6 +53,7 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         session_token=tokens[0] if len(tokens) == 1 else None,
         until=believed_until(resolved, now),
     )
+    visit.since = now
     visit.poses = _poses(engine, presented)
     return Met(visit)
 

@@ -16,7 +16,7 @@ REQUESTS_MAX: Final = 16  # kinds of request that are kept ready of each
 HEADERS_MAX: Final = 8 * 1024  # bytes of one caller's: who sends more is met each time, or strangers fill the memory
 PATH_MAX: Final = 256
 KEPT_MS: Final = 60_000
-UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
+UNSURE_MS: Final = 500  # a static key or a proxy's word is looked at again after that
 
 Fingerprint = tuple[object, ...]
 Usual = tuple[Facts, Admission, int]  # such a request of this caller: its facts, what it asks, until when that holds
@@ -31,7 +31,7 @@ class Visit:
 
     __slots__ = (
         "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses", "session_token",
-        "target", "until", "usual",
+        "since", "target", "until", "usual",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,7 @@ class Visit:
         self.caller = caller
         self.client = client
         self.session_token = session_token
+        self.since = 0
         self.until = until
         self.has_lived = False
         self.poses = False
@@ -72,9 +73,9 @@ class Visits:
         self.generation = 0
 
     def get(self, fingerprint: Fingerprint, now: int) -> Visit | None:
-        """The caller whose headers these are to the letter, if what they say still holds."""
+        """The caller whose headers these are to the letter, if what they say still holds (not by a clock set back)."""
         visit = self.known.get(fingerprint)
-        return visit if visit is not None and now < visit.until else None
+        return visit if visit is not None and visit.since <= now < visit.until else None
 
     def put(self, fingerprint: Fingerprint, visit: Visit, *, generation: int) -> None:
         """Remember, unless all was flushed since `generation` or it is too long; the oldest makes room."""
