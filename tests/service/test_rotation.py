@@ -99,13 +99,14 @@ async def test_a_login_that_keeps_no_data_starts_clean(s):
 
 
 @in_scene()
-async def test_a_login_that_cannot_be_wiped_leaves_no_session_behind(s):
-    """What one user has left is never shown to another."""
+async def test_a_login_that_wipes_and_fails_leaves_the_session_as_it_was(s):
+    """What one user has left is never shown to another: the emptied copy goes."""
     made = await s.sessions.start(by=s.stranger(), data={"secret": 1})
-    s.store.on("update", Fault.REFUSED)
+    s.store.on("delete", Fault.REFUSED)
     with pytest.raises(StoreUnavailable):
         await rotation.hand_over(s.runtime, made.session.record, login(s), keep_data=False)
-    assert await s.sessions.count() == 0
+    assert await s.sessions.count(everyone=True) == 1
+    assert (await s.sessions.get(made.id, by=s.holder(made))).data == {"secret": 1}
 
 
 @in_scene(max_sessions_per_user=2, on_user_full="refuse")

@@ -17,7 +17,7 @@ from sessionware.api.faults import fault, not_allowed, not_found
 from sessionware.api.probes import Probes, Readiness, always_ready, no_metrics
 from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.problems import Problem
-from sessionware.asgi.refusing import respond
+from sessionware.asgi.refusing import is_for_us, not_for_us, refuse, respond
 from sessionware.errors import SessionwareError
 from sessionware.service import Sessions
 
@@ -82,6 +82,9 @@ class SessionApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve http; a lifespan or a WebSocket that comes here is nobody's, as in Starlette."""
+        if scope["type"] == "http" and not is_for_us(scope, self._options.allowed_hosts):
+            await refuse(scope, receive, send, not_for_us())
+            return
         await self._router(scope, receive, send)
 
     async def serve(self, endpoint: Endpoint, request: Request) -> Answer | Problem:

@@ -32,11 +32,12 @@ def no_headers(_: Scope, __: str) -> list[Header]:
 class ApiOptions(Struct, frozen=True, kw_only=True):
     """What the API is told by whoever assembles it.
 
-    Any of `admin_scopes` makes an administrator. `id_headers` hand a new id out beside the body (X-Session-ID,
-    Set-Cookie).
+    Any of `admin_scopes` makes an administrator. Without `allowed_hosts` every Host will do. `id_headers` hand a new
+    id out beside the body (X-Session-ID, Set-Cookie).
     """
 
     admin_scopes: frozenset[str] = frozenset({"sessionware:admin"})
+    allowed_hosts: frozenset[str] = frozenset()
     ratelimit_headers: Style = "draft"
     body_max: int = BODY_MAX
     id_headers: Callable[[Scope, str], list[Header]] = no_headers

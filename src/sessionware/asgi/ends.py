@@ -42,6 +42,7 @@ class Ends:
 
     def __init__(self) -> None:
         self._waiting: dict[SessionKey | None, set[Told]] = {}
+        self.news = 0  # how many ends and revocations were heard: who begins to wait may have missed one
 
     def begin(self, key: SessionKey | None, identity: Identity | None, close: Callable[[], object]) -> Told:
         """Call `close` when the session or the identity's credential ends, until it is finished: `finish` it."""
@@ -72,11 +73,13 @@ class Ends:
 
     def ended(self, key: SessionKey) -> None:
         """A session is no more: everything of it that is open here closes."""
+        self.news += 1
         for told in tuple(self._waiting.get(key, ())):
             told.tell()
 
     def revoked(self, revocation: Revocation) -> None:
         """A credential is refused: everything that was opened with it closes."""
+        self.news += 1
         for waiting in list(self._waiting.values()):
             for told in tuple(waiting):
                 if told.is_meant_by(revocation):

@@ -85,7 +85,7 @@ def _usual(engine: Engine, scope: Scope) -> tuple[Visit, Facts, Admission] | Non
         return None
     facts, ask, until = usual
     now = engine.runtime.store.clock.now()
-    if now >= until or now >= visit.until:
+    if now >= until or not visit.since <= now < visit.until:
         return None
     return visit, facts, ask.at(now, operation=engine.runtime.operation())
 
@@ -134,7 +134,7 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
         making = made_if_absent(engine, visit, now)
         if making.new is not None:
             return await _ask(engine, call, making)
-    if may_begin_anew(engine, visit):
+    if may_begin_anew(engine, visit) and _may_come_alone(engine, visit):
         alone = without_session(engine, visit)
         return await _ask(engine, replace(call, visit=alone), made_without_id(engine, alone, now))
     return found
@@ -160,7 +160,13 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         return admission(alone, planned, now=now, operation=ask.operation)
 
     about_session = ask.key is not None or visit.link is not None
-    decision = await engine.gate.decide(ask, runtime.policy, about_session=about_session, sessionless=sessionless)
+    decision = await engine.gate.decide(
+        ask,
+        runtime.policy,
+        about_session=about_session,
+        # That a ticket was not used before, only the store can tell.
+        sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
+    )
     if isinstance(decision, Allowed):
         try:
             await _look_at(engine, call, decision.answer)
@@ -191,3 +197,8 @@ async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)
     if runtime.terms.session_token and call.ticket is None:
         check_session_token(runtime, session, by=Actor(session_token=visit.session_token))
+
+
+def _may_come_alone(engine: Engine, visit: Visit) -> bool:
+    """Whether this caller may go on without the session that was meant: its id may have been their only proof."""
+    return visit.identity is not None or engine.resolver.lets_strangers_in

@@ -46,8 +46,10 @@ class Exchange:
     _status = 0
     _spent: dict[str, int] | None = None
 
-    def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered) -> None:
+    def __init__(self, engine: Engine, scope: Scope, send: Send, entered: Entered, *, news: int) -> None:
+        """`news` is how much had been heard of ends before the request was let in."""
         self._engine = engine
+        self._news = news
         self._scope = scope
         self._send = send
         self._entered = entered
@@ -98,7 +100,7 @@ class Exchange:
             if not message.get("more_body", False):
                 self._is_over = True
             elif self._passage.told is None:
-                self._passage.close_when_over(self._stop)  # from its first part on a body is a stream
+                await self._begin_stream()
         await self._send(message)
 
     def _with_headers(self, message: Message) -> Message:
@@ -145,6 +147,12 @@ class Exchange:
         return failed(error, style=self._engine.options.ratelimit_headers, met=self._passage.met)
 
     # -------------------------------------------------------------- streams
+
+    async def _begin_stream(self) -> None:
+        """From its first part on a body is a stream: it closes when its session or its credential ends."""
+        told = self._passage.close_when_over(self._stop)
+        if self._engine.ends.news != self._news and await self._passage.has_ended():
+            told.tell()  # while the app was working on its first part
 
     def _stop(self) -> None:
         if self._task is not None and not self._is_over:

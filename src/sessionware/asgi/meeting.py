@@ -12,7 +12,7 @@ from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller
 from sessionware.core.session import Proof
-from sessionware.credentials.presented import Place
+from sessionware.credentials.presented import Place, Presented
 from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Resolved, Target
 from sessionware.errors import AmbiguousCredentials, InvalidToken
@@ -50,14 +50,21 @@ async def meet(engine: Engine, scope: Scope, now: int, *, body_id: str | None = 
         session_token=presented.one_session_token,
         until=believed_until(resolved, now),
     )
-    visit.poses = bool(presented.user) and not engine.resolver.trusts(presented)
+    visit.since = now
+    visit.poses = _poses(engine, presented)
     return Met(visit)
 
 
 def without_session(engine: Engine, visit: Visit) -> Visit:
     """The same caller, who means no session any more."""
     resolved = Resolved(visit.identity)
-    return Visit(resolved, _caller(engine, resolved), client=visit.client, session_token=visit.session_token)
+    alone = Visit(resolved, _caller(engine, resolved), client=visit.client, session_token=visit.session_token)
+    alone.poses = visit.poses
+    return alone
+
+
+def _poses(engine: Engine, presented: Presented) -> bool:
+    return bool(presented.user) and not engine.resolver.trusts(presented.peer)
 
 
 def _caller(engine: Engine, resolved: Resolved) -> Caller:
@@ -86,4 +93,5 @@ def _ticketed(engine: Engine, seen: Read, now: int) -> Met:
     target = Target(ticket.session, tag, "", Kind.MINTED, Place.QUERY)
     resolved = Resolved(identity, target)
     visit = Visit(resolved, _caller(engine, resolved), client=engine.resolver.client(presented))
+    visit.poses = _poses(engine, presented)
     return Met(visit, ticket.use(addresses=runtime.addresses))

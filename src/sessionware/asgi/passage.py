@@ -14,11 +14,14 @@ from sessionware.asgi.engine import Engine
 from sessionware.asgi.entering import Entered
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.request_session import RequestSession
+from sessionware.asgi.scope_session import ScopeSession
 from sessionware.core.session import Session
 from sessionware.core.standing import Glance, Standing, glances_of
-from sessionware.errors import NoSessionId, SessionwareError
+from sessionware.errors import InvalidToken, NoSessionId, PayloadUnreadable, SessionwareError, StoreUnavailable
 from sessionware.gate import Running
+from sessionware.service.actors import Actor
 from sessionware.service.amounts import Stand
+from sessionware.service.finding import vet
 
 SCOPE_KEY: Final = "sessionware"
 GRACE_MS: Final = 300_000  # a long call may finish although its token has expired; a revocation grants nothing
@@ -76,10 +79,9 @@ class Passage:
         state["session"] = session
         scope[SCOPE_KEY] = self
         if entered.visit.poses:
-            user_header = engine.options.names.user_header
-            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
+            hide_user(engine, scope)
         if engine.options.scope_session:
-            scope["session"] = {} if session is None else session.data
+            scope["session"] = {} if session is None else ScopeSession(session)
         ask = entered.decision.ask
         if ask.key is not None:
             engine.gate.leases.begin(ask.operation, ask.key)
@@ -112,6 +114,19 @@ class Passage:
             told.timer = engine.loop.call_later(max(left_ms, 0) / 1000, told.tell)
         return told
 
+    async def has_ended(self) -> bool:
+        """Whether its session is no more, or its credential is refused, as far as the store can tell."""
+        runtime, session = self.engine.runtime, self.session
+        try:
+            await vet(runtime, Actor(identity=self.entered.caller.identity))
+            if session is None or not session.is_stored:
+                return False
+            return await runtime.store.get(session.record.key, now=runtime.now()) is None
+        except InvalidToken:
+            return True
+        except (StoreUnavailable, PayloadUnreadable):
+            return False
+
     def finish(self) -> None:
         """Give back what it held."""
         leases = self.engine.gate.leases
@@ -121,6 +136,12 @@ class Passage:
         if self.told is not None:
             self.engine.ends.finish(self.told)
             self.told = None
+
+
+def hide_user(engine: Engine, scope: Scope) -> None:
+    """Take away the header in which a peer that nobody trusts names a user."""
+    user_header = engine.options.names.user_header
+    scope["headers"] = [pair for pair in scope["headers"] if pair[0] != user_header]
 
 
 def pass_unseen(scope: Scope) -> None:

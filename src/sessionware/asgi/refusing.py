@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from sessionware.asgi.messages import Receive, Scope, Send
-from sessionware.asgi.problems import Problem
+from sessionware.asgi.problems import Problem, problem
+from sessionware.asgi.reading import host_of
 
 CLOSED_BY_US: Final = 4000  # plus the status: 4401, 4429, ...
+
+
+def is_for_us(scope: Scope, hosts: Collection[str]) -> bool:
+    """Whether the request names one of these hosts; any will do where none are listed.
+
+    RFC 9110 7.4: a name that is not ours is another server's, or a page that rebound its own.
+    """
+    return not hosts or host_of(scope) in hosts
+
+
+def not_for_us() -> Problem:
+    return problem(421, "Host not allowed", "host_not_allowed")
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, answer: Problem) -> None:

@@ -153,7 +153,8 @@ class RequestSession:
             new = NewSession(replace(new.session, data=packed), new.caps)
         answer = await bear(self._runtime, new, self.identity, client=self._entered.visit.client)
         self._unborn, self.is_stored = None, True
-        self._become(answer, self.id)
+        with self._holder.moving():
+            self._become(answer, self.id)
         if changes is not None and self._data is not None:
             self._data.settled(new.session.data or b"", changes)
 
@@ -166,7 +167,7 @@ class RequestSession:
         await self.keep()
         await self.save()
         self._record = await updating.edit_data(self._runtime, self._record.key, change)
-        self._data = SessionData(self._record.data or b"")
+        self._data, self.is_read = SessionData(self._record.data or b""), True
         return dict(self._data)
 
     async def touch(self) -> None:

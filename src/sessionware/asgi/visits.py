@@ -13,8 +13,10 @@ from sessionware.credentials.resolved import Resolved, Target
 
 VISITS_MAX: Final = 4_096  # callers that are kept ready
 REQUESTS_MAX: Final = 16  # kinds of request that are kept ready of each
+HEADERS_MAX: Final = 8 * 1024  # bytes of one caller's: who sends more is met each time, or strangers fill the memory
+PATH_MAX: Final = 256
 KEPT_MS: Final = 60_000
-UNSURE_MS: Final = 1_000  # a static key or a proxy's word is looked at again after a second
+UNSURE_MS: Final = 500  # a static key or a proxy's word is looked at again after that
 
 Fingerprint = tuple[object, ...]
 Usual = tuple[Facts, Admission, int]  # such a request of this caller: its facts, what it asks, until when that holds
@@ -29,7 +31,7 @@ class Visit:
 
     __slots__ = (
         "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses", "session_token",
-        "target", "until", "usual",
+        "since", "target", "until", "usual",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +43,7 @@ class Visit:
         self.caller = caller
         self.client = client
         self.session_token = session_token
+        self.since = 0
         self.until = until
         self.has_lived = False
         self.poses = False
@@ -54,7 +57,9 @@ class Visit:
         return None if self.target is None else self.target.place
 
     def remember(self, facts: Facts, ask: Admission, until: int) -> None:
-        """Such a request of this caller asks just that."""
+        """Such a request of this caller asks just that; a long path is not worth its room."""
+        if len(facts.path) > PATH_MAX:
+            return
         if len(self.usual) >= REQUESTS_MAX:
             self.usual.clear()
         self.usual[facts.method, facts.path] = facts, ask, until
@@ -68,13 +73,13 @@ class Visits:
         self.generation = 0
 
     def get(self, fingerprint: Fingerprint, now: int) -> Visit | None:
-        """The caller whose headers these are to the letter, if what they say still holds."""
+        """The caller whose headers these are to the letter, if what they say still holds (not by a clock set back)."""
         visit = self.known.get(fingerprint)
-        return visit if visit is not None and now < visit.until else None
+        return visit if visit is not None and visit.since <= now < visit.until else None
 
     def put(self, fingerprint: Fingerprint, visit: Visit, *, generation: int) -> None:
-        """Remember, unless all was flushed since `generation`; the oldest makes room."""
-        if generation != self.generation:
+        """Remember, unless all was flushed since `generation` or it is too long; the oldest makes room."""
+        if generation != self.generation or _length(fingerprint) > HEADERS_MAX:
             return
         self.known.pop(fingerprint, None)
         if len(self.known) >= VISITS_MAX:
@@ -85,6 +90,10 @@ class Visits:
         """Forget everybody: a token may have been revoked, or an organisation given other limits."""
         self.known.clear()
         self.generation += 1
+
+
+def _length(fingerprint: Fingerprint) -> int:
+    return sum([len(part) for part in fingerprint if isinstance(part, bytes | str)])
 
 
 def believed_until(resolved: Resolved, now: int) -> int:

@@ -28,7 +28,10 @@ def session_api(sessionware: Sessionware) -> SessionApi:
         return id_headers(sessionware.engine.options, scope, text)
 
     options = ApiOptions(
-        admin_scopes=frozenset(settings.admin_scope), ratelimit_headers=settings.ratelimit_headers, id_headers=handed
+        admin_scopes=frozenset(settings.admin_scope),
+        allowed_hosts=frozenset(settings.allowed_hosts),
+        ratelimit_headers=settings.ratelimit_headers,
+        id_headers=handed,
     )
     return SessionApi(
         lambda: sessionware.sessions,

@@ -24,6 +24,7 @@ def terms_of(settings: Settings) -> Terms:
         anonymous=settings.anonymous,
         partition=settings.partition,
         require_org=settings.require_org,
+        required_groups=frozenset(settings.required_groups),
         session_token=settings.session_token,
         max_context=settings.max_context,
         max_metadata=settings.max_metadata,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sessionware.config.settings import Settings
 from sessionware.core.identity import Identity, developer, named_key
 from sessionware.core.ids import Addresses, MintedId, SessionName, parse_presented
-from sessionware.core.request import client_group
+from sessionware.core.request import ADDRESS_MAX, UNKNOWN_CLIENT, client_group
 from sessionware.credentials.presented import Place, Presented, SessionId, session_ids
 from sessionware.credentials.proving import Pending, Prover
 from sessionware.credentials.refusals import ForeignId
@@ -82,13 +82,21 @@ class Resolver:
             return self._select_for_nobody(named, None)
         return Resolved(identity, self._own(identity, named))
 
+    @property
+    def lets_strangers_in(self) -> bool:
+        """Whether a request that proves nobody may come at all."""
+        return not self._asks_membership and (self._anonymous != "off" or self._lets_nobody_in)
+
     def client(self, presented: Presented) -> str:
         """The client that limits count over, believing only trusted proxies."""
-        return self._client_group(self._proxies.client(presented.peer, presented.forwarded_for))
+        address = self._proxies.client(presented.peer, presented.forwarded_for)
+        if address is not None and len(address) > ADDRESS_MAX:  # a server that believes any proxy: keep none of it
+            return UNKNOWN_CLIENT
+        return self._client_group(address)
 
-    def trusts(self, presented: Presented) -> bool:
-        """Whether what the peer says of its user and client counts."""
-        return self._proxies.trusts(presented.peer)
+    def trusts(self, peer: str | None) -> bool:
+        """Whether what this peer says of its user and client counts."""
+        return self._proxies.trusts(peer)
 
     def check_member(self, groups: Collection[str], org_id: str | None) -> None:
         """Raise PermissionDenied unless one of REQUIRED_GROUPS is there, and an organisation where REQUIRE_ORG asks.

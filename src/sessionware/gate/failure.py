@@ -61,15 +61,15 @@ def local_share(ask: Admission, policy: Policy, *, workers: int) -> Admission | 
     if any(spend.binding for spend in ask.spends if spend not in spends):
         return None
     return replace(
-        ask,
-        key=None,
-        link=None,
-        new=None,
-        candidate=None,
-        opens=False,
+        only_credential(ask),
         spends=tuple([replace(spend, allowance=_share(spend, workers)) for spend in spends]),
         leases=tuple([replace(lease, allowance=_share(lease, workers)) for lease in ask.leases]),
     )
+
+
+def only_credential(ask: Admission) -> Admission:
+    """The part of a request that is about neither a session nor a limit: whether its credential was revoked."""
+    return replace(ask, key=None, link=None, new=None, candidate=None, opens=False, spends=(), leases=())
 
 
 def _is_ours(spend: Spend, policy: Policy) -> bool:

@@ -16,7 +16,7 @@ from sessionware.core.store import Store
 from sessionware.errors import StoreUnavailable
 from sessionware.gate.breaker import Breaker
 from sessionware.gate.facts import FactQueue
-from sessionware.gate.failure import FailurePolicy, local_share, unavailable
+from sessionware.gate.failure import FailurePolicy, local_share, only_credential, unavailable
 from sessionware.gate.leases import LeaseKeeper, Running
 from sessionware.telemetry import Action, Feature, Reason, Telemetry
 
@@ -160,7 +160,7 @@ class Gate:
                 return self._closed(Feature.LIMITS, why, ask)
             case "open":
                 self._telemetry.degraded(Feature.LIMITS, why, Action.OPEN)
-                return _go_on(ask, policy)
+                return await self._decide_unlimited(ask, policy)
             case "local":
                 return await self._decide_locally(ask, policy, why=why, named=named)
             case _:
@@ -175,6 +175,13 @@ class Gate:
         if share.leases and answer.outcome is Outcome.ADMITTED:
             self.leases.register(share.operation, Running.of(share), facts=self._local_facts)
         return judge(share, answer, policy, named=named)
+
+    async def _decide_unlimited(self, ask: Admission, policy: Policy) -> Decision:
+        """Limits may be open; what was revoked, as far as this worker has heard, is refused all the same."""
+        if ask.token is None:
+            return _go_on(ask, policy)
+        bare = only_credential(ask)
+        return judge(bare, await self._local.admit(bare), policy)
 
     def _is_stale(self) -> bool:
         """Whether the store was silent for so long that a revocation may have been missed."""

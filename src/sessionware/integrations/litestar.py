@@ -103,7 +103,7 @@ class SessionwarePlugin(InitPlugin, ReceiveRoutePlugin):
         async def in_front(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["route_handler"].opt.get(_IS_API):
                 await app(scope, receive, send)
-            elif self._is_exempt(scope["path"]):
+            elif self._is_document(scope["path"]):
                 pass_unseen(scope)
                 await app(scope, receive, send)
             else:
@@ -113,8 +113,10 @@ class SessionwarePlugin(InitPlugin, ReceiveRoutePlugin):
 
     def _is_exempt(self, path: str) -> bool:
         """The app's documents are as exempt as those of other frameworks."""
-        is_document = path == self._documents or path.startswith(f"{self._documents}/")
-        return is_document or path in self.sessionware.settings.exempt_paths
+        return self._is_document(path) or path in self.sessionware.settings.exempt_paths
+
+    def _is_document(self, path: str) -> bool:
+        return path == self._documents or path.startswith(f"{self._documents}/")
 
     def _describe(self, app_config: AppConfig) -> None:
         """Tell the app's OpenAPI document what may be sent."""

@@ -194,6 +194,12 @@ def with_reserved(packed: bytes, ours: Mapping[str, Any]) -> bytes:
     return _packed(_parts(packed) | {RESERVED_KEY: msgspec.msgpack.encode(dict(ours))}, len(packed) + DATA_MAX)
 
 
+def only_reserved(packed: bytes) -> bytes:
+    """Nothing of the app's own, but what we keep beside it."""
+    ours = {key: value for key, value in _parts(packed).items() if key == RESERVED_KEY}
+    return _packed(ours, len(packed)) if ours else b""
+
+
 async def _read_again(store: Store, session: Session, now: int) -> Session:
     newer = await store.get(session.key, now=now)
     if newer is None:

@@ -55,6 +55,8 @@ async def find(runtime: Runtime, session_id: str, *, by: Actor, touch: bool = Fa
     else:
         session = await _ask(runtime, place, by=by, touch=touch)
         check_session_token(runtime, session, by=by)
+        if by.identity is None:
+            _check_member(runtime, session)
     return Snapshot(place.called or session.birth.name or session_id, session)
 
 
@@ -150,6 +152,15 @@ def check_session_token(runtime: Runtime, session: Session, *, by: Actor) -> Non
     kept = reserved(session.data or b"").get(TOKEN_FIELD)
     if isinstance(kept, bytes) and not is_session_token(by.session_token, kept):
         raise InvalidToken("Permission denied")
+
+
+def _check_member(runtime: Runtime, session: Session) -> None:
+    """REQUIRED_GROUPS and REQUIRE_ORG, of a session that its id alone proves: only the record tells whose it is."""
+    terms, birth = runtime.terms, session.birth
+    if terms.required_groups and terms.required_groups.isdisjoint(birth.groups):
+        raise PermissionDenied("Permission denied")
+    if terms.require_org and not birth.org_id:
+        raise PermissionDenied("Permission denied")
 
 
 def _owner_for(target: Target | None, identity: Identity | None) -> bytes | None:

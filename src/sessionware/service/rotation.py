@@ -1,7 +1,8 @@
 """The only place that gives a session another id: the old one dies, what was in it lives on.
 
 Within a bucket the store moves the session in one step. Between buckets (Redis Cluster) it is made anew, and the old
-one ends only if nobody has changed it meanwhile; else the copy goes and all begins again.
+one ends only if nobody has changed it meanwhile; else the copy goes and all begins again. So it is, too, where what
+was in it must not live on: a copy can be made without it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from sessionware.core.admission import Caps, NewSession, Outcome
 from sessionware.core.amounts import plan_usage
 from sessionware.core.facts import Settled
 from sessionware.core.identity import Identity
-from sessionware.core.ids import SECRET_ENTROPY_BYTES, MintedId, mint
+from sessionware.core.ids import SECRET_ENTROPY_BYTES, MintedId, SessionKey, mint
 from sessionware.core.ledger import Scope, Spend
 from sessionware.core.policy import Plan, admission
 from sessionware.core.session import Birth, EndReason, Proof, Session
 from sessionware.core.store import Log, Making, Move
 from sessionware.errors import Conflict, PermissionDenied, SessionExists, SessionNotFound, TooManySessions
 from sessionware.service.amounts import stand_of
+from sessionware.service.data import only_reserved
 from sessionware.service.making import LOGIN_ISSUER, birth_of, caps_of, fresh_id, holds_of
 from sessionware.service.owners import named_user
 from sessionware.service.runtime import Runtime
@@ -80,15 +82,9 @@ async def hand_over(runtime: Runtime, session: Session, identity: Identity, *, k
     client = session.birth.client
     reborn = birth_of(minted, identity, addresses=runtime.addresses, now=runtime.now(), client=client)
     caps = caps_of(identity, client=client, ground=runtime.ground)
-    moved = await _reborn(runtime, session, minted, reborn, caps)
-    if keep_data:
-        return moved
-    try:
-        wiped = await runtime.store.update(replace(moved.session, metadata=b"", data=b""), now=runtime.now())
-    except BaseException:
-        await runtime.store.delete(reborn.key, now=runtime.now())  # never show one user what another has left
-        raise
-    return Rotated(minted.text, replace(wiped, metadata=b"", data=b""))
+    if not keep_data and reborn.owner == session.birth.owner:
+        caps = replace(caps, per_owner=0)  # it takes its own place
+    return await _reborn(runtime, session, minted, reborn, caps, keep_data=keep_data)
 
 
 def check_login(session: Session, *, org_id: str | None, terms: Terms) -> None:
@@ -105,8 +101,10 @@ def check_adoptable(session: Session) -> None:
         raise PermissionDenied("only an anonymous session can be adopted")
 
 
-async def _reborn(runtime: Runtime, session: Session, minted: MintedId, birth: Birth, caps: Caps) -> Rotated:
-    step = _move if birth.key.bucket == session.key.bucket else _copy
+async def _reborn(  # noqa: PLR0913  # what moves, where to, and on which terms
+    runtime: Runtime, session: Session, minted: MintedId, birth: Birth, caps: Caps, *, keep_data: bool = True
+) -> Rotated:
+    step = _copy_emptied if not keep_data else _move if birth.key.bucket == session.key.bucket else _copy
     payload = session
     for attempt in range(ROTATE_TRIES):
         try:
@@ -130,11 +128,12 @@ async def _move(runtime: Runtime, session: Session, birth: Birth, caps: Caps) ->
     return moved.session
 
 
-async def _copy(runtime: Runtime, session: Session, birth: Birth, caps: Caps) -> Session:
+async def _copy(runtime: Runtime, session: Session, birth: Birth, caps: Caps, *, keep_data: bool = True) -> Session:
     """Make the copy, fill it, end the original; undo when anything goes wrong in between."""
     original = await _read(runtime, session)
     holding = replace(birth, holds=holds_of(caps))
-    new = NewSession(replace(original, birth=holding, links=()), caps)
+    copied = original if keep_data else replace(original, metadata=b"", data=only_reserved(original.data or b""))
+    new = NewSession(replace(copied, birth=holding, links=()), caps)
     created = await runtime.store.create(new, operation=runtime.operation(), now=runtime.now())
     await runtime.tell_ended(created.evicted)
     if created.outcome is Making.EXISTS:
@@ -142,7 +141,9 @@ async def _copy(runtime: Runtime, session: Session, birth: Birth, caps: Caps) ->
     if created.outcome is Making.FULL:
         raise TooManySessions(f"no room for the session under its new owner: {created.full}")
     try:
-        await _carry(runtime, original, new.session)
+        if keep_data:
+            await _carry_conversation(runtime, original.key, new.session.key)
+        await _carry_use(runtime, original, new.session)
         await _end_original(runtime, original)
     except BaseException:
         await runtime.store.delete(birth.key, now=runtime.now())
@@ -150,11 +151,20 @@ async def _copy(runtime: Runtime, session: Session, birth: Birth, caps: Caps) ->
     return new.session
 
 
-async def _carry(runtime: Runtime, old: Session, new: Session) -> None:
-    """The conversation, and what the session has used of its own limits."""
+async def _copy_emptied(runtime: Runtime, session: Session, birth: Birth, caps: Caps) -> Session:
+    """Never show one user what another has left: neither data nor metadata nor the conversation."""
+    return await _copy(runtime, session, birth, caps, keep_data=False)
+
+
+async def _carry_conversation(runtime: Runtime, old: SessionKey, new: SessionKey) -> None:
     now, most = runtime.now(), runtime.terms.max_context
-    for item in await runtime.store.tail(old.key, Log.CONTEXT, most, now=now):
-        await runtime.store.append(new.key, Log.CONTEXT, item, keep=most, now=now)
+    for item in await runtime.store.tail(old, Log.CONTEXT, most, now=now):
+        await runtime.store.append(new, Log.CONTEXT, item, keep=most, now=now)
+
+
+async def _carry_use(runtime: Runtime, old: Session, new: Session) -> None:
+    """What the session has used of its own limits."""
+    now = runtime.now()
     stand = stand_of(runtime, old)
     planned = plan_usage(runtime.policy, stand.caller, stand.facts, now=now)
     spends = tuple([spend for spend in planned if spend.scope is Scope.SESSION])

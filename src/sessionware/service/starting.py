@@ -128,7 +128,7 @@ def _whose(runtime: Runtime, wish: Wish, *, by: Actor) -> Identity | None:
     if identity is not None and identity.is_anonymous and wish.name is None:
         identity = None  # who chooses no name shares nothing, not even with ANONYMOUS=named
     if identity is None and not by.is_app:
-        if runtime.terms.anonymous == "off":
+        if runtime.terms.anonymous == "off" or runtime.terms.required_groups or runtime.terms.require_org:
             raise IdentityRequired("an identity is required: present a token")
         if wish.name is not None:
             raise IdentityRequired("a name needs an identity: present a token, or start without session_id")

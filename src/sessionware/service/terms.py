@@ -30,6 +30,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     anonymous: AnonymousMode = "minted"
     partition: Partition = "owner"
     require_org: bool = False
+    required_groups: frozenset[str] = frozenset()
     session_token: bool = False
     max_context: int = 1000
     max_metadata: int = METADATA_MAX
