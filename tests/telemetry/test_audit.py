@@ -95,13 +95,11 @@ def test_a_sink_that_fails_is_counted_said_once_and_harms_nobody(caplog):
 
     told = telemetry_to(full)
     for _ in range(5):
-        told.foreign_id()
+        told.key_used("k1")
     assert {tuple(map(str, label)): number for label, number in told.counts.degraded.items()} == {
         ("audit", "failed", "dropped"): 5
     }
-    assert [record.getMessage() for record in caplog.records] == [
-        "audit: foreign_id event lost: disk full (and 0 since)"
-    ]
+    assert [record.getMessage() for record in caplog.records] == ["audit: key_used event lost: disk full (and 0 since)"]
 
 
 @pytest.mark.parametrize("text", ["a\r\nb", "\x1b[2J", "\x7f\x9b", "\u202e\u2028", "\udc80", '"}\n{"'])

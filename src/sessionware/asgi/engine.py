@@ -7,9 +7,9 @@ from threading import get_ident
 
 from msgspec import Struct, field
 
+from sessionware.asgi.doubt import Doubt
 from sessionware.asgi.ends import Ends
 from sessionware.asgi.options import SAFE_METHODS, Options
-from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.asgi.visits import Visit, Visits
 from sessionware.credentials.resolver import Resolver
 from sessionware.gate import Gate
@@ -31,7 +31,7 @@ class Engine(Struct, frozen=True, kw_only=True):
     heard: frozenset[bytes]
     ends: Ends = field(default_factory=Ends)
     visits: Visits = field(default_factory=Visits)
-    doubt: ProxyDoubt = field(default_factory=ProxyDoubt)
+    doubt: Doubt = field(default_factory=Doubt)
     asks_members: bool = False  # of a session that its id alone proves, only the record tells whose it is
     asks_secrets: bool = False  # only the record tells which session token goes with it
     goes_on_without: bool = False  # with session None, while the store is away

@@ -11,7 +11,7 @@ from sessionware.asgi.meeting import meet, without_session
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.missing import NONE, Making, made_if_absent, made_without_id, may_begin_anew
 from sessionware.asgi.problems import Problem, refused
-from sessionware.asgi.reading import fingerprint, may_name_in_url
+from sessionware.asgi.reading import fingerprint, may_name_in_url, read
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.decision import Allowed, Refused
@@ -65,6 +65,7 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
             visit.has_lived = False  # asked once more, and this time it may be made
     call = await _call(engine, scope, opens=opens, body_id=body_id)
     if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
+        engine.runtime.telemetry.cross_site(read(scope, engine.options.names).origin.decode("latin-1"))
         raise CrossSite("Cross-site request refused")
     found = await _find(engine, call)
     return found if isinstance(found, Entered) else _turned_away(engine, call.visit, found)

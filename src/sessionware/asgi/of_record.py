@@ -23,5 +23,8 @@ class OfRecord(Generic[Value]):
     def __init__(self, read: Callable[[Session], Value]) -> None:
         self._read = read
 
+    def __set__(self, holder: HasRecord, value: object) -> None:
+        raise AttributeError("a session's record cannot be set: `login` gives it to a user, `data` keeps what is yours")
+
     def __get__(self, holder: HasRecord, _: type | None = None) -> Value:
         return self._read(holder.record)

@@ -77,6 +77,8 @@ class Passage:
         if state is None:
             state = scope["state"] = {}
         state["session"] = session
+        if SCOPE_KEY in scope:
+            engine.doubt.met_twice()
         scope[SCOPE_KEY] = self
         if entered.visit.poses:
             hide_user(engine, scope)

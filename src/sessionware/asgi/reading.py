@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
+from sessionware.core.ids import is_minted
 from sessionware.credentials.presented import Place, Presented
 
 Scope = Mapping[str, Any]
@@ -146,9 +147,13 @@ def _wants_events(scope: Scope, found: Mapping[bytes, Sequence[bytes]]) -> bool:
 
 
 def _cookies(values: Sequence[bytes], name: str) -> list[str]:
-    """Every value of that cookie: a second one, planted from a sibling domain, must not win silently."""
+    """Every id of ours under that name: a second one, planted from a sibling domain, must not win silently.
+
+    Anything else is another app's cookie of the same name, whose visitor begins anew here.
+    """
     pairs = [pair.partition("=") for value in values for pair in value.decode("latin-1").split(";")]
-    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
+    found = [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
+    return [value for value in found if is_minted(value)]
 
 
 def _subprotocols(scope: Scope) -> Sequence[str]:

@@ -10,13 +10,13 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self
 
+from sessionware.asgi.doubt import Doubt
 from sessionware.asgi.engine import Engine
-from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
 from sessionware.config.load import load
-from sessionware.config.settings import Settings
+from sessionware.config.settings import Settings, without_password
 from sessionware.core.policy import compile_policy
 from sessionware.core.store import Store
 from sessionware.credentials.resolver import Resolver
@@ -89,24 +89,32 @@ class Sessionware:
         """The service: start, get, close, list, revoke, ... from outside a request."""
         return Sessions(self.engine.runtime)
 
-    async def start(self) -> Engine:
+    async def start(self, *, within: float | None = None) -> Engine:
         """Connect and begin; doing it again does nothing. Raises StoreUnavailable, and may then be tried again.
 
-        An event loop that was closed under it (as test clients do) is left behind for the one that runs now.
+        With `within` it waits so many seconds at most, and goes on connecting behind the caller's back. An event loop
+        that was closed under it (as test clients do) is left behind for the one that runs now.
         """
         loop = asyncio.get_running_loop()
         if self.at_work is not None:
             if self.at_work.loop is loop:
                 return self.at_work
             self._leave(self.at_work.loop)
-        if self._starting is None:
+        if self._starting is None or self._starting.get_loop() is not loop:
             self._starting = loop.create_task(self._start())
+            self._starting.add_done_callback(self._has_started)
         starting = self._starting
-        try:
-            return await asyncio.shield(starting)
-        finally:
-            if starting.done():
-                self._starting = None
+        await asyncio.wait([starting], timeout=within)
+        if not starting.done():
+            raise StoreUnavailable("the store is being connected to, and has not answered yet")
+        return starting.result()
+
+    def _has_started(self, starting: asyncio.Task[Engine]) -> None:
+        """Say why a start has failed, once for everybody who waited for it."""
+        self._starting = None
+        error = None if starting.cancelled() else starting.exception()
+        if isinstance(error, StoreUnavailable):
+            log.error("the store %s cannot be reached: %s", without_password(self.settings.store), error)
 
     def install(self, app: Any, *, api: str | None = None) -> None:
         """Put the middleware in front of a Starlette or FastAPI app; `api` as in `SessionMiddleware`.
@@ -127,6 +135,10 @@ class Sessionware:
     async def aclose(self) -> None:
         """Tell what waits, stop the loops, leave the store. Does nothing when it is not started."""
         self.at_work = None
+        starting = self._starting
+        if starting is not None and starting.get_loop() is asyncio.get_running_loop():
+            starting.cancel()
+            await asyncio.wait([starting])
         await self._open.aclose()
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -216,7 +228,7 @@ def _engine(settings: Settings, runtime: Runtime, *, gate: Gate, resolver: Resol
         loop=asyncio.get_running_loop(),
         thread=get_ident(),
         heard=options.names.heard,
-        doubt=ProxyDoubt(is_settled=bool(settings.trusted_proxies)),
+        doubt=Doubt(is_settled=bool(settings.trusted_proxies)),
         asks_members=bool(settings.required_groups) or settings.require_org,
         asks_secrets=settings.session_token,
         goes_on_without=settings.on_store_down_sessions == "anonymous",

@@ -152,6 +152,11 @@ def mint(tag: str, entropy: bytes) -> MintedId:
     return MintedId(f"{tag}.{_urlsafe(entropy)}")
 
 
+def is_minted(text: str) -> bool:
+    """Whether the text has the form of an id that we made."""
+    return _MINTED.fullmatch(text) is not None
+
+
 def parse_presented(text: str) -> MintedId | SessionName:
     """Read what a caller presented as a session id, before any lookup.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +16,7 @@ DATA_MAX: Final = 256 * 1024
 METADATA_MAX: Final = 64 * 1024
 LOG_ITEM_MAX: Final = 64 * 1024
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
+_KEPT: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray})
 
 
 def pack(value: Mapping[str, Any], *, what: str, at_most: int) -> bytes:
@@ -35,6 +38,27 @@ def pack(value: Mapping[str, Any], *, what: str, at_most: int) -> bytes:
 def unpack(packed: bytes) -> dict[str, Any]:
     """Decode what `pack` made."""
     return msgspec.msgpack.decode(packed, type=dict[str, Any]) if packed else {}
+
+
+def altered(value: Any, name: str) -> str | None:
+    """What in `value` would come back as something else, by its path: `user.born: date`; None when nothing would.
+
+    Tuples and sets come back as lists, which is no surprise; a date that comes back as text is. Wants a value that
+    `pack` has taken, so that it ends.
+    """
+    if isinstance(value, Mapping):
+        inner: Any = ((f"{name}.{key}", each) for key, each in value.items())
+    elif isinstance(value, _CONTAINERS):
+        inner = ((f"{name}[{number}]", each) for number, each in enumerate(value))
+    elif (
+        type(value) in _KEPT
+        or (isinstance(value, str | int | float) and not isinstance(value, Enum))
+        or (isinstance(value, datetime) and value.tzinfo is not None)
+    ):
+        return None
+    else:
+        return f"{name}: {type(value).__name__}"
+    return next((found for path, each in inner if (found := altered(each, path)) is not None), None)
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -94,6 +94,11 @@ def session_ids(ids: tuple[tuple[Place, str], ...]) -> tuple[SessionId | None, M
     return named, link
 
 
+_BARE_TOKEN: Final = re.compile(
+    r"(?:token\s+)?[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII | re.IGNORECASE
+)
+
+
 def bearer(presented: Presented) -> str | None:
     """The text after `Bearer`, None when there is none: other schemes are not ours to read.
 
@@ -110,6 +115,8 @@ def bearer(presented: Presented) -> str | None:
         return text
     if value[: len(BEARER)].lower() == BEARER and value[len(BEARER) : len(BEARER) + 1] not in _IN_SCHEME:
         raise Refused("form", "Authorization is not `Bearer`, one space and the token")
+    if _BARE_TOKEN.fullmatch(value):
+        raise Refused("form", "Authorization is a token without `Bearer` before it")
     return None
 
 

@@ -9,9 +9,10 @@ await hold.settle(tokens=532)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,6 +32,9 @@ from sessionware.service.making import identity_of
 from sessionware.service.refusals import raise_refused
 from sessionware.service.runtime import Runtime
 from sessionware.telemetry import Action, Feature, Reason
+
+DOUBTS_MAX: Final = 1_000  # names that may come from a client are not kept for ever
+log: Final = logging.getLogger("sessionware")
 
 
 class Stand(Struct, frozen=True):
@@ -57,6 +61,7 @@ async def spend(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> t
 
     Raises LimitExceeded, InvalidAmount, SessionNotFound, InvalidToken, StoreUnavailable.
     """
+    _doubt(runtime, amounts)
     now = runtime.now()
     spends = plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now)
     ask = about_amounts(runtime, stand, spends, now=now)
@@ -73,6 +78,7 @@ async def charge(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> 
 
     Raises InvalidAmount for what is no amount, and nothing else.
     """
+    _doubt(runtime, amounts)
     now = runtime.now()
     spends = booked(plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now))
     _noticed(runtime, stand, amounts)
@@ -137,6 +143,7 @@ class Reservation:
 
     async def _take(self) -> None:
         runtime, stand = self._runtime, self._stand
+        _doubt(runtime, self._amounts)
         now = runtime.now()
         spends = plan_amounts(runtime.policy, stand.caller, stand.facts, self._amounts, now=now)
         ask = replace(about_amounts(runtime, stand, spends, now=now), operation=self._operation, once=True)
@@ -187,6 +194,18 @@ async def _settle(runtime: Runtime, stand: Stand, spends: tuple[Spend, ...], ope
         runtime.telemetry.degraded(Feature.FACTS, Reason.STORE_DOWN, Action.DROPPED, error=error)
         return False
     return True
+
+
+def _doubt(runtime: Runtime, amounts: Mapping[str, Any]) -> None:
+    """Say once of each resource that no limit speaks of it: what is taken under that name is counted nowhere."""
+    known = runtime.resources
+    for resource in amounts:
+        if resource not in known and len(known) < DOUBTS_MAX:
+            known.add(resource)
+            log.warning(
+                "%.64s=... is taken, and no limit speaks of it (there are limits of: %s)",
+                resource, ", ".join(sorted({limit.resource for limit in runtime.policy.limits.values()})) or "nothing",
+            )  # fmt: skip
 
 
 def _noticed(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sessionware.core.payload import DATA_MAX, pack
+from sessionware.core.payload import DATA_MAX, altered, pack
 from sessionware.core.session import Session
 from sessionware.core.store import Store
 from sessionware.errors import Conflict, SessionNotFound
@@ -115,6 +115,8 @@ class SessionData(MutableMapping[str, Any]):
         removed = frozenset(key for key in self._removed if key in stored)
         if not written and not removed:
             return None
+        for key in written:
+            _check_kept(key, self._live[key])
         return Changes(written, removed, {key: stored[key] for key in (*written, *removed) if key in stored})
 
     def settled(self, packed: bytes, changes: Changes) -> None:
@@ -180,6 +182,8 @@ def edited(packed: bytes, edit: Edit, *, at_most: int) -> bytes:
     changed = dict(values if answer is None else answer)
     if RESERVED_KEY in changed:
         raise ValueError(f"the key {RESERVED_KEY!r} is reserved")
+    for key, value in changed.items():
+        _check_kept(key, value)
     return _packed({key: _value(key, value) for key, value in changed.items()} | ours, at_most)
 
 
@@ -213,6 +217,16 @@ def _parts(packed: bytes) -> dict[str, bytes]:
 
 def _packed(parts: Mapping[str, bytes], at_most: int) -> bytes:
     return pack({key: msgspec.Raw(value) for key, value in parts.items()}, what="session data", at_most=at_most)
+
+
+def _check_kept(key: str, value: Any) -> None:
+    """Raises TypeError for what the next request would find as something else."""
+    found = altered(value, key)
+    if found is not None:
+        raise TypeError(
+            f"session data cannot keep {found}: store None, bool, int, float, str, bytes, lists, dicts with text keys, "
+            "or a datetime with a time zone"
+        )
 
 
 def _value(key: str, value: Any) -> bytes:

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from sessionware.core.facts import Acknowledged
 from sessionware.core.identity import Identity
 from sessionware.core.ids import Addresses, SessionKey
+from sessionware.core.limits import RESOURCE_SYNONYMS
 from sessionware.core.policy import Policy
 from sessionware.core.session import Ended, Link, Override, Session
 from sessionware.core.store import Store
@@ -64,7 +65,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     `operation` makes an id for one call to the store, never used before. `pending` lists what a session is doing
     right now; `unlinked` is told of legacy MCP sessions whose upstream must be closed although their session lives
     on under another id; `org_limits` are an organisation's overrides as this worker knows them. `locks` let writers
-    of one session in this worker wait for each other.
+    of one session in this worker wait for each other. `resources` are the ones that limits speak of, and those that
+    somebody was told of that none does.
     """
 
     store: Store
@@ -81,6 +83,11 @@ class Runtime(Struct, frozen=True, kw_only=True):
     entropy: Entropy = secrets.token_bytes
     operation: Callable[[], bytes] = field(default_factory=operations)
     locks: Locks = field(default_factory=WeakValueDictionary)
+    resources: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.resources.update(limit.resource for limit in self.policy.limits.values())
+        self.resources.update(RESOURCE_SYNONYMS)
 
     @property
     def addresses(self) -> Addresses:

@@ -65,6 +65,20 @@ class Telemetry:
         """Somebody presented a session id that is another owner's. `who` is the caller, not the owner."""
         self.counts.foreign_ids += 1
         self._record(Happening.FOREIGN_ID, who)
+        if self._each_minute.take(Happening.FOREIGN_ID) is not None:
+            log.warning(
+                "a session id of somebody else was presented beside a credential: refused with 403 (a session of "
+                "before the login is taken over by `sessions.adopt`)"
+            )
+
+    def cross_site(self, origin: str) -> None:
+        """Another site's page sent a request in its visitor's name."""
+        if self._each_minute.take("cross_site") is not None:
+            log.warning(
+                "cross-site request refused: Origin %.100r is not ours; a front end of yours goes into "
+                "SESSIONWARE_ALLOWED_ORIGINS",
+                origin,
+            )
 
     def key_used(self, name: str, who: Who = NOBODY) -> None:
         """A static API key was used."""
