@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def believing_site(kind: str, aside: LoopThread, issuer: FakeIssuer) -> Iterator
     """A site of its own that fetches the keys of `issuer`, and the server that it fetches them from."""
     server = KeyServer(issuer)
     aside.run(server.__aenter__())
-    keys = {"jwt_jwks_url": server.keys_url, "jwt_issuer": issuer.name, "jwt_audience": AUDIENCE}
+    keys: dict[str, Any] = {"jwt_jwks_url": server.keys_url, "jwt_issuer": issuer.name, "jwt_audience": AUDIENCE}
     try:
         with Site(kind, issuer=issuer, **keys) as site:
             yield site, server
