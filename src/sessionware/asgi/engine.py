@@ -9,8 +9,8 @@ from msgspec import Struct, field
 
 from sessionware.asgi.ends import Ends
 from sessionware.asgi.options import SAFE_METHODS, Options
-from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.asgi.visits import Visit, Visits
+from sessionware.credentials.proxy_doubt import ProxyDoubt
 from sessionware.credentials.resolver import Resolver
 from sessionware.gate import Gate
 from sessionware.service.runtime import Runtime

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sessionware.asgi.engine import Engine
-from sessionware.asgi.proxy_doubt import ProxyDoubt
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
@@ -19,6 +18,7 @@ from sessionware.config.load import load
 from sessionware.config.settings import Settings
 from sessionware.core.policy import compile_policy
 from sessionware.core.store import Store
+from sessionware.credentials.proxy_doubt import ProxyDoubt
 from sessionware.credentials.resolver import Resolver
 from sessionware.credentials.sources import Sources, read_sources
 from sessionware.errors import ConfigError, StoreUnavailable
