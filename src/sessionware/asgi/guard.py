@@ -12,6 +12,7 @@ from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.reading import is_preflight
 from sessionware.asgi.refusing import is_for_us, not_for_us, refuse, respond
 from sessionware.asgi.socket import run_socket
+from sessionware.asgi.spend_header import hiding_spend
 from sessionware.errors import SessionwareError
 
 
@@ -26,7 +27,7 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
         if not engine.resolver.trusts(client[0] if client else None):
             hide_user(engine, scope)
         pass_unseen(scope)
-        await app(scope, receive, send)
+        await app(scope, receive, hiding_spend(send))
         return
     if scope["type"] == "websocket":
         await run_socket(engine, app, scope, receive, send)

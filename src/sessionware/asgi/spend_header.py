@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from sessionware.asgi.messages import Message, Send
 from sessionware.core.ledger import CAP
 
 SPEND_HEADER: Final = b"x-sessionware-spend"
@@ -15,6 +16,18 @@ AMOUNTS_MAX: Final = 16
 _AMOUNT: Final = re.compile(r"\s*([a-z_]{1,64})\s*=\s*([0-9]{1,10})\s*", re.ASCII)
 
 log: Final = logging.getLogger("sessionware")
+
+
+def hiding_spend(send: Send) -> Send:
+    """The same `send` without the header, for answers that are charged to nobody: it is no client's business."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != SPEND_HEADER]
+            message = {**message, "headers": kept}
+        await send(message)
+
+    return sending
 
 
 def read_spend(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
