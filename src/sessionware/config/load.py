@@ -46,10 +46,10 @@ def load(
     file: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Loaded:
-    """The settings that hold; environment and arguments are this process's unless others are given, the file CONFIG's.
+    """The settings that hold; the environment is this process's unless another is given, the file CONFIG's.
 
-    Raises ConfigError with every problem, one per line: the name as the user wrote it, the value unless it is
-    secret, and the way out.
+    `arguments` are those of this process unless others are given: warnings look at them. Raises ConfigError with
+    every problem, one per line: the name as the user wrote it, the value unless it is secret, and the way out.
     """
     found = survey(keywords=keywords, flags=flags, environ=environ, file=file, arguments=arguments)
     if found.problems:
