@@ -41,6 +41,21 @@ async def test_a10_a11_the_body_is_json_whatever_its_content_type(w):
 
 
 @in_world()
+async def test_a_field_that_nobody_knows_makes_no_session(w):
+    for field, problem in (
+        ("sessionid", "`sessionid` is no field here: did you mean `session_id`? known are session_id, metadata, ttl"),
+        ("data", "`data` is no field here: did you mean `metadata`? known are session_id, metadata, ttl"),
+        ("color", "`color` is no field here: known are session_id, metadata, ttl"),
+    ):
+        for method, path in (("POST", "/session/start"), ("PUT", "/session/work")):
+            body = (await w.ask(method, path, "alice", json={field: "work"}, status=400)).json()
+            assert (body["code"], body["error"]) == ("invalid_value", problem)
+    assert (await w.ask("GET", "/sessions", "alice", status=200)).json()["sessions"] == []
+    for content in (b"", b" ", b"{}"):
+        await w.ask("POST", "/session/start", "alice", content=content, status=201)
+
+
+@in_world()
 async def test_a3_a43_of_fifty_starts_of_one_name_one_is_a_201(w):
     """A3, A43."""
     answers = await asyncio.gather(

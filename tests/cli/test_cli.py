@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from base64 import b64decode
+from importlib.metadata import version
 
 import pytest
 
@@ -52,6 +53,12 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "a_store.py").write_text(A_STORE)
     yield tmp_path
     sys.modules.pop("a_store", None)
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"sessionware {version('sessionware')}\n")
 
 
 def test_the_memory_store_is_checked(capsys):

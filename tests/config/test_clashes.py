@@ -80,6 +80,49 @@ def test_c31_a_library_that_sees_several_processes_warns():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["uvicorn", "main:app", "--workers", "2"], "--workers 2"),
+        (["uvicorn", "--workers=12", "main:app"], "--workers 12"),
+        (["gunicorn", "-w", "4", "main:app"], "-w 4"),
+    ],
+)
+def test_c31_several_processes_on_the_servers_command_line_are_seen(arguments, said):
+    (warning,) = load(environ={"WEB_CONCURRENCY": "7"}, arguments=arguments).warnings
+    assert warning.startswith(f"{said} with memory://: each worker process has sessions and counters of its own")
+    assert load(keywords={"store": "sqlite:///x.db"}, environ={}, arguments=arguments).warnings == ()
+
+
+@pytest.mark.parametrize("arguments", [["--workers", "1"], ["--workers"], ["-w"], ["-w", "all"], ["2"], ["--workers="]])
+def test_one_worker_on_the_command_line_is_nothing_to_say(arguments):
+    assert load(environ={}, arguments=arguments).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("resource", "meant"),
+    [
+        ("token", "tokens"),
+        ("tokesn", "tokens"),
+        ("request", "requests"),
+        ("message", "messages"),
+        ("storagemb", "storage_mb"),
+        ("compute_second", "compute_seconds"),
+    ],
+)
+def test_a_resource_that_looks_misspelt_is_a_warning(resource, meant):
+    (warning,) = load(keywords={"limits": f"x=100 {resource}/day per user"}, environ={}).warnings
+    assert warning == (
+        f"limit 'x': did you mean {meant}? Nothing that is called `{resource}` is ever taken unless the app spends it "
+        "under that name"
+    )
+
+
+@pytest.mark.parametrize("resource", ["tokens", "api_calls", "storage_gb", "compute_hours", "input_tokens", "images"])
+def test_a_resource_of_the_apps_own_is_nothing_to_say(resource):
+    assert load(keywords={"limits": f"100 {resource}/day per user"}, environ={}).warnings == ()
+
+
+@pytest.mark.parametrize(
     ("keywords", "warning"),
     [
         ({"session_ttl": "2d"}, "session_ttl 172800 is never reached: sessions end at SESSIONWARE_SESSION_MAX"),

@@ -94,7 +94,7 @@ def test_check_fails_and_tells_every_problem(capsys, monkeypatch):
     monkeypatch.setenv("SESSIONWARE_PORT", "99999")
     monkeypatch.setenv("SESSIONWARE_SESION_TTL", "5")
     code, out, err = config(capsys, "--check")
-    assert (code, out) == (1, ["2 errors, 1 warnings"])
+    assert (code, out) == (1, ["2 errors, 1 warning"])
     assert [line.split(" ")[:2] for line in err] == [
         ["warning:", "SESSIONWARE_SESION_TTL"],
         ["error:", "SESSIONWARE_SESSION_TTL:"],
@@ -106,7 +106,43 @@ def test_a34_check_knows_the_stores(capsys, monkeypatch):
     monkeypatch.setenv("SESSIONWARE_STORE", "mysql://host/0")
     code, _, err = config(capsys, "--check")
     assert (code, len(err)) == (1, 1)
-    assert err[0].startswith("error: unknown store scheme mysql://")
+    assert err[0].startswith("error: SESSIONWARE_STORE: unknown store scheme mysql://. Known are ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        (
+            "STORE=sqlite:///no/such.db",
+            "session store {here}/no/such.db: the folder {here}/no does not exist: make it first",
+        ),
+        ("STORE=sqlite:///folder", "session store {here}/folder is a folder: name a file inside it"),
+        (
+            "API_KEYS_FILE=no.jsonl",
+            "'no.jsonl' does not exist: make it with `sessionware key add USER --file no.jsonl`",
+        ),
+        ("API_KEYS_FILE=folder", "cannot read folder: Is a directory"),
+        ("AUDIT=file:/no/such/audit", "the folder /no/such of 'file:/no/such/audit' does not exist: make it first"),
+        ("AUDIT=file:{here}/folder", "'file:{here}/folder' is a folder: name a file"),
+        ("AUDIT=file:{here}/link", "'file:{here}/link' is a link: name a file"),
+    ],
+)
+def test_check_looks_at_the_files_that_are_named(capsys, monkeypatch, tmp_path, setting, problem):
+    name, _, value = setting.partition("=")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv(f"SESSIONWARE_{name}", value.format(here=tmp_path))
+    said = f"error: SESSIONWARE_{name}: {problem.format(here=tmp_path)}"
+    assert config(capsys, "--check") == (1, ["1 error, 0 warnings"], [said])
+
+
+def test_check_makes_none_of_the_files_that_may_be_made(capsys, monkeypatch, tmp_path):
+    (tmp_path / "keys.jsonl").touch()
+    monkeypatch.setenv("SESSIONWARE_STORE", "sqlite:///new.db")
+    monkeypatch.setenv("SESSIONWARE_AUDIT", f"file:{tmp_path}/audit.jsonl")
+    monkeypatch.setenv("SESSIONWARE_API_KEYS_FILE", "keys.jsonl")
+    assert config(capsys, "--check") == (0, ["0 errors, 0 warnings"], [])
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.jsonl"]
 
 
 def test_check_runs_nobodys_factory(capsys, monkeypatch):

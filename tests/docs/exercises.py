@@ -121,6 +121,13 @@ def fastapi(page: ModuleType) -> None:
         schemes = described["components"]["securitySchemes"].values()
         assert any(each.get("name", "").lower() == "x-session-id" for each in schemes)
         assert {"401", "429"} <= described["paths"]["/chat"]["post"]["responses"].keys()
+    with TestClient(page.cors_app) as client:
+        origin = {"Origin": page.PAGES[0]}
+        preflight = client.options("/note", headers={**origin, "Access-Control-Request-Method": "POST"})
+        answers = [preflight, *[client.post("/note", headers=origin) for _ in range(3)]]
+        assert [each.status_code for each in answers] == [200, 200, 200, 429]
+        assert {each.headers["access-control-allow-origin"] for each in answers} == set(page.PAGES)
+        assert client.post("/note", headers={"Origin": "https://evil.example"}).status_code == 403
 
 
 def litestar(page: ModuleType) -> None:

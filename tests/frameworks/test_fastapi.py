@@ -412,3 +412,37 @@ def test_a_socket_of_an_included_router_counts_by_its_template(server):
     with pytest.raises(InvalidStatus) as caught, connect(f"{server.socket_url}/room/2/ws"):
         pass
     assert json.loads(caught.value.response.body)["limit"] == "requests-day-client-websocket-room-room-ws"
+
+
+def test_what_a_background_task_changes_is_saved_when_it_is_done_unless_it_fails():
+    app = FastAPI()
+
+    @app.post("/{how}")
+    async def begin(session: CurrentSession, tasks: BackgroundTasks, how: str) -> str:
+        async def later() -> None:
+            await session.update(lambda data: data.update(at_once=how))
+            session.data[how] = True
+            if how == "fails":
+                raise ValueError(how)
+
+        def later_in_a_thread() -> None:
+            session.data["thread"] = True
+
+        tasks.add_task(later_in_a_thread)
+        tasks.add_task(later)
+        return "answered"
+
+    @app.get("/")
+    async def look(session: CurrentSession) -> dict[str, Any]:
+        return dict(session.data)
+
+    async def scenario(client: httpx2.AsyncClient) -> None:
+        for how, kept in (
+            ("works", {"thread": True, "works": True, "at_once": "works"}),
+            ("fails", {"thread": True, "at_once": "fails"}),  # what was there when `update` wrote
+        ):
+            begun = await client.post(f"/{how}")
+            answer = await client.get("/", headers={"x-session-id": begun.headers["x-session-id"]})
+            assert answer.json() == kept
+
+    live(scenario, app)

@@ -86,6 +86,27 @@ def test_a_url_that_opens_nothing_says_what_to_write(url, says):
         open_store(url)
 
 
+@pytest.mark.parametrize("source", ["SESSIONWARE_STORE", "store"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (
+            "postgres://localhost",
+            (
+                "unknown store scheme postgres://. Known are memory://, sqlite://, redis://, rediss://, valkey://, "
+                "valkeys:// and module:factory"
+            ),
+        ),
+        ("memory://x", "'memory://x': memory:// takes no path and no option"),
+        ("redis://h/x", "redis://h/x: the database must be a number, for example redis://h/0"),
+    ],
+)
+def test_a_refusal_begins_with_the_setting_as_the_user_wrote_it(url, says, source):
+    with pytest.raises(ConfigError) as caught:
+        open_store(url, source=source)
+    assert str(caught.value) == f"{source}: {says}"
+
+
 @pytest.mark.parametrize(
     "url", ["redis://u:hunter2@localhost:port", "redis://u:hunter2@localhost/x", "redis://:hunter2@h?nothing=1"]
 )

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sessionware.api.callers import CallerOf
 from sessionware.asgi.limit_headers import Header, Style
 from sessionware.asgi.messages import Scope
+from sessionware.core.limit_text import nearest, quoted
 from sessionware.errors import InvalidValue, PayloadTooLarge
 from sessionware.service import Actor, Sessions
 from sessionware.service.finding import current_id
@@ -135,6 +136,14 @@ class Call:
 
 
 Endpoint = Callable[[Call], Awaitable[Answer]]
+
+
+def check_fields(body: Mapping[str, Any], *known: str) -> None:
+    """Refuse a field that means nothing here: what was meant by it would be missed. Raises InvalidValue."""
+    for name in body:
+        if name not in known:
+            near = nearest(name, known) or ":"
+            raise InvalidValue(f"{quoted(name)} is no field here{near} known are {', '.join(known)}")
 
 
 def text_field(body: Mapping[str, Any], name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sessionware.api import shapes
-from sessionware.api.calls import HANDS_OUT_ID, Answer, Call, object_field, seconds_field, text_field
+from sessionware.api.calls import HANDS_OUT_ID, Answer, Call, check_fields, object_field, seconds_field, text_field
 from sessionware.api.faults import ChangedMeanwhile
 from sessionware.api.merging import etag, merged, read_if_match, read_patch
 from sessionware.core.ids import check_name
@@ -15,11 +15,13 @@ from sessionware.service.tickets import TICKET_MS
 
 CREATED: Final = 201
 ACCEPTED: Final = 202
+FIELDS: Final = ("session_id", "metadata", "ttl")  # of a new session
 
 
 async def start(call: Call) -> Answer:
     """POST /session/start."""
     by, body = await call.actor(), await call.body()
+    check_fields(body, *FIELDS)
     name = text_field(body, "session_id")
     if name is not None:
         call.about = name
@@ -32,6 +34,7 @@ async def put(call: Call) -> Answer:
     """PUT /session/{name}: create, or the caller's own existing one; safe to retry."""
     by, body = await call.actor(), await call.body()
     name = call.about = check_name(call.part("id"))
+    check_fields(body, *FIELDS)
     asked = text_field(body, "session_id")
     if asked is not None and asked != name:
         raise InvalidSessionId("the body names another session than the path")

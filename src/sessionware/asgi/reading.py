@@ -123,7 +123,9 @@ def _ids(
         ]
     cookie = names.cookie(scope)
     if cookie and b"cookie" in found:
-        ids += [(Place.COOKIE, value) for value in _cookies(found[b"cookie"], cookie)]
+        has_credential = b"authorization" in found or b"x-api-key" in found or names.user_header in found
+        read_ids = _cookies(found[b"cookie"], cookie, has_credential=has_credential)
+        ids += [(Place.COOKIE, value) for value in read_ids]
     tickets: list[str] = []
     if may_name_in_url(scope, names) and (is_socket or _wants_events(scope, found)):
         query = _query(scope)
@@ -146,14 +148,15 @@ def _wants_events(scope: Scope, found: Mapping[bytes, Sequence[bytes]]) -> bool:
     return scope["method"] == "GET" and any(EVENT_STREAM in value for value in found.get(b"accept", ()))
 
 
-def _cookies(values: Sequence[bytes], name: str) -> list[str]:
-    """Every id of ours under that name: a second one, planted from a sibling domain, must not win silently.
+def _cookies(values: Sequence[bytes], name: str, *, has_credential: bool) -> list[str]:
+    """Every id under that name: a second one, planted from a sibling domain, must not win silently.
 
-    Anything else is another app's cookie of the same name, whose visitor begins anew here.
+    Names mean something beside a credential only (`has_credential`). Without one, what is no id of ours is another
+    app's cookie of the same name, whose visitor begins anew here.
     """
     pairs = [pair.partition("=") for value in values for pair in value.decode("latin-1").split(";")]
     found = [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
-    return [value for value in found if is_minted(value)]
+    return found if has_credential else [value for value in found if is_minted(value)]
 
 
 def _subprotocols(scope: Scope) -> Sequence[str]:

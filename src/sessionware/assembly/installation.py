@@ -150,7 +150,9 @@ class Sessionware:
 
     def _opened(self) -> Store:
         settings = self.settings
-        return open_store(settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout)
+        return open_store(
+            settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout, source="SESSIONWARE_STORE"
+        )
 
     async def _start(self) -> Engine:
         changed = overrides()

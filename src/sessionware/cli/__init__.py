@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Final
 
 from sessionware.cli import api_keys, checking, explain_token, keys, settings
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sessionware", description="Real multi-user sessions for ASGI apps and MCP.")
+    parser.add_argument("--version", action="version", version=f"sessionware {version('sessionware')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     checking.add_to(commands)
     keys.add_to(commands)

@@ -66,7 +66,8 @@ async def _explain(settings: Settings, text: str) -> Explanation:
     verifier = sources.verifier(Addresses(NO_SALT))
     if verifier is None:
         raise ConfigError(
-            "explain-token: no key to verify with: set jwt_secret, jwt_public_key, jwt_jwks_url or jwt_issuer"
+            "explain-token: no key to verify with: set SESSIONWARE_JWT_SECRET, SESSIONWARE_JWT_PUBLIC_KEY, "
+            "SESSIONWARE_JWT_JWKS_URL or SESSIONWARE_JWT_ISSUER"
         )
     try:
         return await verifier.explain(text, wall_ms())

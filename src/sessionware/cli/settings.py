@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from sessionware.cli.on_disk import problems_of_files
 from sessionware.config.kinds import shown_as
 from sessionware.config.load import Loaded, survey
 from sessionware.config.settings import redacted
 from sessionware.config.table import SETTINGS, Row
 from sessionware.core.limits import Limit, describe
 from sessionware.core.policy import CREATION
-from sessionware.errors import ConfigError
-from sessionware.stores.open import open_store
 
 DEFAULT_FILE: Final = "sessionware.toml"  # in the current folder
 
@@ -40,7 +39,7 @@ def add_to(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or check; 1 when the settings cannot be started with."""
     loaded = survey(file=here_or_named())
-    problems = [*loaded.problems, *_store_problems(loaded)]
+    problems = loaded.problems or tuple(problems_of_files(loaded))
     if not arguments.check:
         print("\n".join(_lines(loaded, show_origin=arguments.show_origin)))
     for warning in loaded.warnings:
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     if arguments.check:
-        print(f"{len(problems)} errors, {len(loaded.warnings)} warnings")
+        print(f"{_counted(len(problems), 'error')}, {_counted(len(loaded.warnings), 'warning')}")
     return 1 if problems else 0
 
 
@@ -58,15 +57,8 @@ def here_or_named() -> str | None:
     return DEFAULT_FILE if not is_named and Path(DEFAULT_FILE).is_file() else None
 
 
-def _store_problems(loaded: Loaded) -> Iterator[str]:
-    """What is wrong with the store's URL and its keys, as far as that shows without connecting."""
-    settings = loaded.settings
-    if loaded.problems or "://" not in settings.store:  # a module:factory is somebody's code, not run by a look
-        return
-    try:
-        open_store(settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout)
-    except ConfigError as error:
-        yield str(error)
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _lines(loaded: Loaded, *, show_origin: bool) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -11,11 +11,12 @@ from sessionware.config.table import BY_KEY
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """All settings together, and the environment that they came from."""
+    """All settings together, the environment that they came from, and how this process was called."""
 
     settings: Settings
     sources: Mapping[str, str]
     environ: Mapping[str, str]
+    arguments: Sequence[str] = ()
 
     def named(self, key: str) -> str:
         return self.sources.get(key) or BY_KEY[key].variable

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from sessionware.config.case import Case, Check
 from sessionware.config.kinds import show_duration
 from sessionware.config.table import BY_KEY
 from sessionware.core.dead_limits import Surroundings, limits_that_match_nothing
+from sessionware.core.limits import MESSAGES, REQUESTS
 
 _EVERYBODY: Final = frozenset({"0.0.0.0/0", "::/0"})
 _SEVERAL: Final = re.compile(r"0*(?:[2-9]|[1-9][0-9]{1,5})", re.ASCII)
+_WORKERS_FLAGS: Final = ("--workers", "-w")
+_WELL_KNOWN: Final = ("tokens", "storage_mb", "compute_seconds", MESSAGES, REQUESTS)
+_ALIKE: Final = 0.8  # of 1: `tokesn` is a slip, `images` is a resource of the app's own
 
 
 def doubts(case: Case) -> Iterator[str]:
@@ -31,13 +36,25 @@ def _lives(case: Case) -> Iterator[str]:
 
 
 def _several_processes(case: Case) -> Iterator[str]:
-    """WEB_CONCURRENCY is what uvicorn and gunicorn read; that is all that a library can see of its siblings."""
+    """What uvicorn and gunicorn are told of workers is all that a library can see of its siblings."""
     hint = case.environ.get("WEB_CONCURRENCY", "").strip()
-    if case.is_memory and _SEVERAL.fullmatch(hint):
+    said = f"WEB_CONCURRENCY={hint}" if _SEVERAL.fullmatch(hint) else ""
+    said = _workers_flag(case.arguments) or said  # the servers let the flag win
+    if case.is_memory and said:
         yield (
-            f"WEB_CONCURRENCY={hint} with {case.settings.store}: each worker process has sessions and counters of its "
+            f"{said} with {case.settings.store}: each worker process has sessions and counters of its "
             "own; set SESSIONWARE_STORE=sqlite:///sessionware.db or redis://…"
         )
+
+
+def _workers_flag(arguments: Sequence[str]) -> str:
+    """`--workers 2`, `--workers=2` or `-w 2` as it was written; nothing for one worker or no such flag."""
+    for at, argument in enumerate(arguments):
+        flag, is_joined, joined = argument.partition("=")
+        number = joined if is_joined else next(iter(arguments[at + 1 : at + 2]), "")
+        if flag in _WORKERS_FLAGS and _SEVERAL.fullmatch(number):
+            return f"{flag} {number}"
+    return ""
 
 
 def _audience(case: Case) -> Iterator[str]:
@@ -98,6 +115,33 @@ def _dead_limits(case: Case) -> Iterator[str]:
     yield from limits_that_match_nothing(settings.limits, around)
 
 
+def _misspelt_resources(case: Case) -> Iterator[str]:
+    for limit in case.settings.limits:
+        meant = _meant_resource(limit.resource)
+        if meant:
+            yield (
+                f"limit '{limit.name}': did you mean {meant}? Nothing that is called `{limit.resource}` is ever taken "
+                "unless the app spends it under that name"
+            )
+
+
+def _meant_resource(resource: str) -> str:
+    """The well-known resource that this is a slip for; nothing for one of these, and for one of the app's own."""
+    if resource in _WELL_KNOWN:
+        return ""
+    folded = {_folded(known): known for known in _WELL_KNOWN}
+    if _folded(resource) in folded:
+        return folded[_folded(resource)]
+    head = resource.rpartition("_")[0]
+    if any(head and known.startswith(f"{head}_") for known in _WELL_KNOWN):  # another unit: storage_gb
+        return ""
+    return next(iter(get_close_matches(resource, _WELL_KNOWN, n=1, cutoff=_ALIKE)), "")
+
+
+def _folded(resource: str) -> str:
+    return resource.replace("_", "").removesuffix("s")
+
+
 def _proxy_alone(case: Case) -> Iterator[str]:
     for key in case.sources:
         if BY_KEY[key].role == "proxy":
@@ -106,5 +150,5 @@ def _proxy_alone(case: Case) -> Iterator[str]:
 
 _CHECKS: Final[tuple[Check, ...]] = (
     _several_processes, _lives, _audience, _closed_doors, _trust, _idle_settings, _presented_nowhere, _dead_limits,
-    _proxy_alone,
+    _misspelt_resources, _proxy_alone,
 )  # fmt: skip

@@ -111,7 +111,8 @@ def _stranger(name: str, source: str, origin: Origin) -> str:
     if origin == "environment":
         near = nearest(name.upper(), [row.name for row in BY_KEY.values()]).replace("`", f"`{PREFIX}", 1)
         return f"{source} is no setting{near or ': unset it'}"
-    return f"{quoted(source)} is no setting{nearest(name, BY_KEY) or ': leave it out'}"
+    shown = f"{quoted(name)}{quoted(source[len(name) :])[1:-1]}" if origin == "file" else quoted(source)
+    return f"{shown} is no setting{nearest(name, BY_KEY) or ': leave it out'}"
 
 
 def _key_of(name: str) -> tuple[str | None, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,13 +44,14 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     file: str | os.PathLike[str] | None = None,
+    arguments: Sequence[str] | None = None,
 ) -> Loaded:
     """The settings that hold; the environment is this process's unless another is given, the file CONFIG's.
 
-    Raises ConfigError with every problem, one per line: the name as the user wrote it, the value unless it is
-    secret, and the way out.
+    `arguments` are those of this process unless others are given: warnings look at them. Raises ConfigError with
+    every problem, one per line: the name as the user wrote it, the value unless it is secret, and the way out.
     """
-    found = survey(keywords=keywords, flags=flags, environ=environ, file=file)
+    found = survey(keywords=keywords, flags=flags, environ=environ, file=file, arguments=arguments)
     if found.problems:
         raise ConfigError("\n".join(found.problems))
     return found
@@ -61,6 +63,7 @@ def survey(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     file: str | os.PathLike[str] | None = None,
+    arguments: Sequence[str] | None = None,
 ) -> Loaded:
     """The same for a report: problems are values, and where one stands the default does."""
     environ = os.environ if environ is None else environ
@@ -79,7 +82,8 @@ def survey(
     if settings.strict:
         problems, warnings = problems + warnings, []
     sources = {key: given.source for key, given in chosen.items()}
-    case = Case(settings=settings, sources=sources, environ=environ)
+    called = sys.argv if arguments is None else arguments
+    case = Case(settings=settings, sources=sources, environ=environ, arguments=called)
     if not problems:  # a default that stands in for a bad value proves nothing
         problems = list(clashes(case))
     return Loaded(

@@ -15,8 +15,10 @@ _HEAD: Final = """\
 <!-- Written by `python -m sessionware.config.page` from the code: change `src/sessionware/config/` instead. -->
 
 Each setting has one name: `SESSIONWARE_SESSION_TTL` in the environment, `session_ttl` as a keyword of
-`SessionMiddleware(app, session_ttl=…)` and in TOML. A keyword wins over a flag of the command line, a flag over the
-environment, the environment over the file, the file over a preset, a preset over the default.
+`SessionMiddleware(app, session_ttl=…)` and in TOML. A keyword wins over the environment, the environment over the
+file, the file over a preset, a preset over the default. Your ASGI server's flags (`--workers`, `--port`) are its own:
+they set nothing here. A command of `sessionware` that takes a setting as a flag would let the flag win over the
+environment; none of this version takes one.
 
 - **Durations**: a number is seconds; or `250ms`, `30s`, `15m`, `12h`, `7d`. **Sizes**: bytes; or `64k`, `4M`.
 - **Lists** by comma, limits by `;` or newline; in TOML and Python a list. **Switches**: on, off (true, false, yes, no).
@@ -27,7 +29,9 @@ environment, the environment over the file, the file over a preset, a preset ove
   be called `sessionware` (`SESSIONWARE_PORT=tcp://…`, `…_SERVICE_HOST`) is ignored.
 
 `sessionware config` prints what holds, each limit in words; `--show-origin` says where it came from, and `--check`
-finds every mistake and fails if there is one, for CI.
+finds every mistake and fails if there is one, for CI: also a folder or file that is not there or cannot be used
+(`STORE=sqlite:///…`, `API_KEYS_FILE`, `AUDIT=file:…`). It sees the environment and the file, not the keywords of an
+app; those are in `sessionware.settings`, which can be printed and shows no secret.
 """
 _TABLE: Final = "| variable | default | write | meaning |\n|---|---|---|---|\n"
 _FILE: Final = """

@@ -172,7 +172,7 @@ _PRESENTED = _section(
         "SESSION_HEADER": (text(shapes.header, "header"), "the header that holds the id"),
         "SESSION_QUERY": (
             text(shapes.field, "name"),
-            "a query parameter that holds the id; only for GET event streams and WebSockets, never logged",
+            "a query parameter that holds the id; only for GET event streams and WebSockets, never logged by us",
         ),
         "SESSION_BODY_FIELD": (text(shapes.field, "name"), "a field of a JSON body that holds the id"),
         "SESSION_TOKEN": (switch(), "`start` also returns a secret that `X-Session-Token` must then repeat"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from msgspec.structs import replace
 
 from sessionware.core.globs import name_fault, path_fault
-from sessionware.core.ledger import CAP
+from sessionware.core.ledger import CAP, Scope
 from sessionware.core.limit_text import Cursor, nearest, quoted
 from sessionware.core.limits import Anonymous, Concurrent, GrantedScope, Group, Limit
 
@@ -21,7 +21,10 @@ _KIND_SYNONYMS: Final = {
     "tools": "tool", "pools": "pool", "upstream": "pool", "path": "/path", "method": "POST",
 }  # fmt: skip
 
+_SCOPES: Final = (*(scope.value for scope in Scope), "tool")
+
 _WORD: Final = re.compile(r"\S+")
+_WHOM: Final = re.compile(r"for\s+(?:group|scope|anonymous)(?!\S)")
 _LIST: Final = re.compile(r"[^\s,]+(?:\s*,\s*[^\s,]+)*")
 _NUMBER: Final = re.compile(r"[0-9]+(?:_[0-9]+)*", re.ASCII)
 _POOL: Final = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
@@ -30,6 +33,7 @@ _POOL: Final = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
 def take_clauses(cursor: Cursor, limit: Limit) -> Limit:
     """Read all clauses up to the end of the text into `limit`. Raises ConfigError at the first bad one."""
     seen: set[str] = set()
+    last = ""
     while not cursor.is_at_end:
         at = cursor.position
         word = cursor.take(_WORD)
@@ -44,12 +48,28 @@ def take_clauses(cursor: Cursor, limit: Limit) -> Limit:
             case "costing":
                 limit = replace(limit, cost=_cost(cursor, limit))
             case "and":
-                cursor.fail("a limit counts over at most two scopes, next to each other: `per user and tool`", at=at)
+                _teach_and(cursor, last, at)
             case _:
                 meant = nearest(word, ("for", "except", "costing"))
                 way_out = meant or ": after the scope come `for …`, `except …` or `costing N`"
                 cursor.fail(f"{quoted(word)} does not belong here{way_out}", at=at)
+        last = cursor.text[at : cursor.position].strip()
     return limit
+
+
+def _teach_and(cursor: Cursor, last: str, at: int) -> NoReturn:
+    """`and` joins scopes alone; `last` is the clause before it, if there is one."""
+    following = cursor.peek(_WORD)
+    kind = last.partition(" ")[0]
+    if kind and following in ("for", "except", "costing"):
+        cursor.fail("clauses follow one another: leave `and` out", at=at)
+    if _WHOM.match(last):
+        cursor.fail("one limit is for one kind of caller: write a ladder of limits with the same name", at=at)
+    if kind in ("for", "except") and following and following not in _SCOPES:
+        listed = quoted(f"{last},{following}")
+        what = "paths" if following.startswith("/") else "entries"
+        cursor.fail(f"several {what} are one list: did you mean {listed}?", at=at)
+    cursor.fail("a limit counts over at most two scopes, next to each other: `per user and tool`", at=at)
 
 
 def _for(cursor: Cursor, limit: Limit) -> Limit:

@@ -51,6 +51,10 @@ _RESOURCE: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 _WORD: Final = re.compile(r"[^\s/]+")
 _PER: Final = re.compile(r"per(?!\S)")
 _AND: Final = re.compile(r"and(?!\S)")
+_SAID_SCOPE: Final = re.compile(
+    rf"\bper\s+(?:{'|'.join(SCOPES)})(?:\s+and\s+(?:{'|'.join(SCOPES)}))?(?!\S)", re.IGNORECASE
+)
+_NEXT_LIMIT: Final = re.compile(r",\s*(?:shadow\s|[A-Za-z][\w.-]*=|[0-9])", re.ASCII)
 
 
 def parse_limits(texts: str | Iterable[str], *, source: str = "SESSIONWARE_LIMITS") -> tuple[Limit, ...]:
@@ -187,14 +191,16 @@ def _teach_window(cursor: Cursor, at: int) -> NoReturn:
     following = cursor.text[at:].split()
     if len(following) > 1 and following[0] == "per" and following[1] in WINDOW_WORDS:
         said = cursor.text[:at].strip()
-        cursor.fail(f"a window is written with a slash: did you mean `{said}/{following[1]} per session`?", at=at)
+        meant = f"{said}/{following[1]} {_said_scope(cursor, at) or 'per session'}"
+        cursor.fail(f"a window is written with a slash: did you mean `{meant}`?", at=at)
     cursor.fail("a window is missing: /minute, /30s, /calendar-day, `total` or `concurrent`", at=at)
 
 
 def _scopes(cursor: Cursor) -> tuple[tuple[Scope, ...], bool]:
     if not cursor.take(_PER):
         said = quoted(cursor.text[: cursor.position].strip())[1:-1]
-        cursor.fail(f"a limit ends in `per session|user|…`: did you mean `{said} per client`?")
+        meant = _said_scope(cursor, cursor.position) or "per client"
+        cursor.fail(f"a limit ends in `per session|user|…`: did you mean `{said} {meant}`?")
     first_at = cursor.position
     words = [_scope(cursor)]
     if cursor.peek(_AND):
@@ -211,17 +217,32 @@ def _scopes(cursor: Cursor) -> tuple[tuple[Scope, ...], bool]:
     return over or (Scope.GLOBAL,), per_tool
 
 
+def _said_scope(cursor: Cursor, at: int) -> str:
+    """The scope that the rest of the text names, as it should be written; nothing when it names none."""
+    found = _SAID_SCOPE.search(cursor.text, at)
+    return " ".join(found.group().lower().split()) if found else ""
+
+
 def _scope(cursor: Cursor) -> str:
     at = cursor.position
     word = cursor.take(_WORD)
     if word in SCOPES:
         return word
+    if "," in word:
+        _teach_comma(cursor, word, at)
     if not word:
         cursor.fail(f"a scope is missing: {', '.join(SCOPES[:-1])} or {SCOPES[-1]}", at=at)
     if word in WINDOW_WORDS:
         cursor.fail(f"`{word}` is a window, not a scope: did you mean `/{word} per session`?", at=at)
     near = nearest(word, SCOPES, synonyms=_SCOPE_SYNONYMS)
     return cursor.fail(f"{quoted(word)} is no scope{near or ': write ' + ', '.join(SCOPES)}", at=at)
+
+
+def _teach_comma(cursor: Cursor, word: str, at: int) -> NoReturn:
+    comma = at + word.index(",")
+    if _NEXT_LIMIT.match(cursor.text, comma):
+        cursor.fail("limits are separated by `;` (or given as a list), not by a comma", at=comma)
+    cursor.fail("a comma does not belong here: two scopes are joined by `and`, `per user and client`", at=comma)
 
 
 def _check_name(limits: list[Limit], cursor: Cursor) -> None:

@@ -27,6 +27,14 @@ _SYNONYMS: Final = {
     "mo": "month", "mon": "month", "monthly": "month", "year": "365d", "calendar": "calendar-day",
     "calendar-week": "week", "calendar-year": "365d", "60": "60s", "3600": "1h",
 }  # fmt: skip
+_IN_UNITS: Final = {
+    "second": (1, "s"),
+    "minute": (1, "m"),
+    "hour": (1, "h"),
+    "day": (1, "d"),
+    "week": (7, "d"),
+    "month": (30, "d"),
+}
 WINDOW_WORDS: Final = (*_NAMED, "calendar-day", "calendar-month")
 # Not the same on every machine, or counted in leap seconds: workers would disagree about midnight.
 _NOT_EVERYWHERE: Final = ("localtime", "posixrules", "posix/", "right/")
@@ -34,6 +42,7 @@ _NOT_EVERYWHERE: Final = ("localtime", "posixrules", "posix/", "right/")
 _WORD: Final = re.compile(r"[^\s;]+")
 _SLASH: Final = re.compile(r"/")
 _COUNTED: Final = re.compile(r"0*([0-9]{1,12})([smhd])", re.ASCII)
+_SPELLED: Final = re.compile(r"([0-9]{1,6})\s*([A-Za-z]+)", re.ASCII)
 _CALENDAR: Final = re.compile(r"calendar-(day|month)(?:@(.*))?", re.ASCII | re.DOTALL)
 _TOTAL: Final = re.compile(r"total(?!\S)")
 _CONCURRENT: Final = re.compile(r"concurrent(?!\S)")
@@ -105,6 +114,22 @@ def _unknown(cursor: Cursor, word: str, at: int) -> NoReturn:
         cursor.fail(
             f"only calendar windows have a time zone: did you mean `/calendar-day{sign}{quoted(zone)[1:-1]}`?", at=at
         )
+    if counted := _in_units(cursor.text[at:]):
+        cursor.fail(f"{quoted(word)} is no window: did you mean `/{counted}`?", at=at)
     meant = nearest(singular if singular in _NAMED else word, WINDOW_WORDS, synonyms=_SYNONYMS)
     way_out = meant or ": write /second /minute /hour /day /week /month, /30s, /12h, /calendar-day or /calendar-month"
     cursor.fail(f"{quoted(word)} is no window{way_out}", at=at)
+
+
+def _in_units(text: str) -> str:
+    """`2hours` and `2 hours` as the grammar writes them: `2h`; nothing for what has no such unit."""
+    found = _SPELLED.match(text)
+    if found is None:
+        return ""
+    number, spelled = found.groups()
+    word = spelled.lower()
+    unit = _SYNONYMS.get(word, word.removesuffix("s"))
+    if unit not in _IN_UNITS:
+        return ""
+    factor, letter = _IN_UNITS[unit]
+    return f"{int(number) * factor}{letter}"

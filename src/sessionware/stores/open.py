@@ -31,13 +31,29 @@ class Options(Struct, frozen=True):
     timeout_ms: int
 
 
-def open_store(url: str, *, clock: Clock | None = None, keys: Sequence[bytes] = (), timeout_ms: int = 250) -> Store:
+def open_store(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    keys: Sequence[bytes] = (),
+    timeout_ms: int = 250,
+    source: str = "store",
+) -> Store:
     """Make the store that `url` names; `async with` it to connect. Does no I/O itself.
 
     `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A `module:factory` is called with
-    `clock=` and must return a `Store`. Raises ConfigError that says what to write or install.
+    `clock=` and must return a `Store`. Raises ConfigError that begins with `source`, which is what the user
+    called the URL, and says what to write or install.
     """
     options = Options(clock, Sealer(keys), timeout_ms)
+    try:
+        return _opened(url, options)
+    except ConfigError as error:
+        # What the first error hides (a password) stays hidden: its own cause is told, never its context.
+        raise ConfigError(f"{source}: {str(error).removeprefix('store ')}") from error.__cause__
+
+
+def _opened(url: str, options: Options) -> Store:
     scheme, separator, _ = url.partition("://")
     if separator and _SCHEME.fullmatch(scheme):
         opener = _SCHEMES.get(scheme.lower())
@@ -133,7 +149,7 @@ def _open_factory(path: str, options: Options) -> Store:
 
 def _unknown_scheme(scheme: str) -> str:
     near = get_close_matches(scheme.lower(), _SCHEMES, n=1)
-    hint = f": did you mean {near[0]}://?" if near else ""
+    hint = f": did you mean {near[0]}://?" if near else "."
     known = ", ".join(f"{each}://" for each in _SCHEMES)
     return f"unknown store scheme {scheme}://{hint} Known are {known} and module:factory"
 
