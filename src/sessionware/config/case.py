@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
+from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
 from sessionware.config.table import BY_KEY
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """All settings together, and the environment that they came from."""
+    """All settings together, and the environment that they came from. `proxy` is None in the library."""
 
     settings: Settings
     sources: Mapping[str, str]
     environ: Mapping[str, str]
+    proxy: ProxySettings | None = None
 
     def named(self, key: str) -> str:
         return self.sources.get(key) or BY_KEY[key].variable
