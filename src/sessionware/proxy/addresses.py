@@ -91,7 +91,7 @@ def resolved(address: UpstreamAddress, ip: str) -> UpstreamAddress:
     """One of the addresses that a `dns+` upstream stands for, under a name that stays its own."""
     node = f"[{ip}]" if ":" in ip else ip
     own = f"{node}:{address.port}"
-    name = own if address.name == _site_name(address.host, address.port) else f"{address.name}/{own}"
+    name = own if address.name == _site_name(address.host, address.port) else f"{address.name}-{own}"
     return UpstreamAddress(
         name=name, scheme=address.scheme, host=ip, port=address.port, path=address.path, known_as=address.host
     )  # fmt: skip

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
 from sessionware.proxy.addresses import UpstreamAddress
-from sessionware.proxy.headers import SESSION_ID
+from sessionware.proxy.headers import NAMES_KEPT, SESSION_ID
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
+    LINE_EXTRA,
     Header,
-    block_size,
+    are_values,
     is_name,
-    is_value,
     must_be_kept,
     nominated,
     plain_name,
@@ -30,7 +31,7 @@ _HIDDEN: Final = frozenset(
     {
         b"server", b"date", b"via", b"x-powered-by", b"alt-svc", b"set-cookie", b"set-cookie2", b"x-served-by",
         b"x-backend-server", b"x-upstream", b"x-aspnet-version", b"x-runtime", b"clear-site-data", b"refresh",
-        b"content-location", b"forwarded", b"x-real-ip", b"host", SESSION_ID,
+        b"content-location", b"content-length", b"forwarded", b"x-real-ip", b"host", SESSION_ID,
     }
 )  # fmt: skip
 _HIDDEN_PREFIXES: Final = (b"x-session", b"x-forwarded", b"x-envoy-", b"x-upstream-", b"x-amzn-trace")
@@ -67,19 +68,51 @@ def to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | Bad
     reason = _fault(headers)
     if reason is not None:
         return BadAnswer(reason)
-    dropped = frozenset(name for name in nominated(headers) if not must_be_kept(name) and name != SPEND)
+    dropped = nominated(headers)
     passed: list[Header] = _length(headers)
     for name, value in headers:
-        lower = name.lower()
-        if lower in dropped or _is_hidden(lower, passage):
+        traits = _traits(name)
+        if traits.is_hidden or (traits.is_cors and passage.hides_cors):
             continue
-        told = _told(lower, value.strip(b" \t"), passage)
-        if told is None:
-            return BadAnswer("Location leads to another place than the upstream")
-        passed.append((lower, told))
+        if traits.lower in dropped and traits.may_be_dropped:
+            continue
+        told = value.strip(b" \t")
+        if traits.is_rewritten:
+            rewritten = _rewritten(traits.lower, told, passage)
+            if rewritten is None:
+                return BadAnswer("Location leads to another place than the upstream")
+            told = rewritten
+        passed.append((traits.lower, told))
     if passage.session_id is not None:
         passed.append((SESSION_ID, passage.session_id))
     return _unbuffered(passed) if is_event_stream(passed) else passed
+
+
+class _Traits(Struct, frozen=True, gc=False):
+    """What a header's name says, whoever sends it."""
+
+    lower: bytes
+    is_name: bool
+    is_single: bool
+    is_hidden: bool
+    is_cors: bool
+    is_rewritten: bool
+    may_be_dropped: bool
+
+
+@lru_cache(NAMES_KEPT)
+def _traits(name: bytes) -> _Traits:
+    lower, plain = name.lower(), plain_name(name)
+    is_hidden = plain in HOP_BY_HOP or plain in _HIDDEN or plain.startswith(_HIDDEN_PREFIXES)
+    return _Traits(
+        lower=lower,
+        is_name=is_name(name),
+        is_single=lower in _SINGLE,
+        is_hidden=is_hidden and lower != SPEND,
+        is_cors=plain.startswith(_CORS),
+        is_rewritten=lower in {b"location", b"www-authenticate"},
+        may_be_dropped=not must_be_kept(lower),
+    )
 
 
 def upstream_session_id(headers: Sequence[Header]) -> bytes | None:
@@ -89,8 +122,7 @@ def upstream_session_id(headers: Sequence[Header]) -> bytes | None:
 
 
 def is_event_stream(headers: Sequence[Header]) -> bool:
-    values = [value for name, value in headers if name.lower() == b"content-type"]
-    return any(value.partition(b";")[0].strip(b" \t").lower() == EVENT_STREAM for value in values)
+    return any(_is_events(value) for name, value in headers if name.lower() == b"content-type")
 
 
 def location(value: bytes, passage: Passage) -> bytes | None:
@@ -118,17 +150,21 @@ def location(value: bytes, passage: Passage) -> bytes | None:
 
 
 def _fault(headers: Sequence[Header]) -> str | None:
-    if block_size(headers) > BLOCK_MAX:
-        return f"the header block is over {BLOCK_MAX} bytes"
-    seen: set[bytes] = set()
+    size, seen, is_named = 0, set[bytes](), True
+    lengths: set[bytes] = set()
     for name, value in headers:
-        lower = name.lower()
-        if not is_name(name) or not is_value(value):
-            return "a header is malformed"
-        if lower in _SINGLE and lower in seen:
-            return f"the header {lower.decode()} is there twice"
-        seen.add(lower)
-    lengths = {value.strip(b" \t") for name, value in headers if name.lower() == b"content-length"}
+        traits = _traits(name)
+        size += len(name) + len(value) + LINE_EXTRA
+        is_named = is_named and traits.is_name
+        if traits.lower == b"content-length":
+            lengths.add(value.strip(b" \t"))
+        elif traits.is_single and traits.lower in seen:
+            return f"the header {traits.lower.decode()} is there twice"
+        seen.add(traits.lower)
+    if size > BLOCK_MAX:
+        return f"the header block is over {BLOCK_MAX} bytes"
+    if not is_named or not are_values([value for _, value in headers]):
+        return "a header is malformed"
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
         return "the length of the body is not clear"
     return None
@@ -141,22 +177,17 @@ def _length(headers: Sequence[Header]) -> list[Header]:
     return [] if length is None or b"transfer-encoding" in names else [(b"content-length", length)]
 
 
-def _is_hidden(lower: bytes, passage: Passage) -> bool:
-    plain = plain_name(lower)
-    if plain == SPEND:
-        return lower != SPEND
-    if plain in HOP_BY_HOP or plain in _HIDDEN or plain == b"content-length" or plain.startswith(_HIDDEN_PREFIXES):
-        return True
-    return passage.hides_cors and plain.startswith(_CORS)
-
-
-def _told(lower: bytes, value: bytes, passage: Passage) -> bytes | None:
+def _rewritten(lower: bytes, value: bytes, passage: Passage) -> bytes | None:
     if lower == b"location":
         return location(value, passage)
-    if lower == b"www-authenticate" and passage.metadata_url is not None:
-        replacement = b'"' + passage.metadata_url + b'"'
-        return _METADATA.sub(lambda found: found[1] + replacement, value)
-    return value
+    if passage.metadata_url is None:
+        return value
+    replacement = b'"' + passage.metadata_url + b'"'
+    return _METADATA.sub(lambda found: found[1] + replacement, value)
+
+
+def _is_events(value: bytes) -> bool:
+    return value.partition(b";")[0].strip(b" \t").lower() == EVENT_STREAM
 
 
 def _unbuffered(headers: list[Header]) -> list[Header]:

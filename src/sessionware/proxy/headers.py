@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final, Literal
 
@@ -14,10 +15,10 @@ from msgspec import Struct
 
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
+    LINE_EXTRA,
     Header,
-    block_size,
+    are_values,
     is_name,
-    is_value,
     must_be_kept,
     nominated,
     plain_name,
@@ -28,6 +29,8 @@ Forwarding = Literal["auto", "strip", "forward"]
 
 HEADERS_MAX: Final = 100  # fields of one request
 BLOCK_MAX: Final = 32 << 10  # bytes of all of them
+NAMES_KEPT: Final = 1_024  # header names whose meaning is remembered: of at most 256 bytes or refused at once
+SENDERS_KEPT: Final = 1_024  # introductions that are remembered
 PSEUDONYM: Final = b"sessionware"  # who we are in Via
 SESSION_ID: Final = b"mcp-session-id"
 _CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"cookie"})
@@ -44,7 +47,7 @@ _OUR_PREFIXES: Final = (b"x-forwarded", b"x-sessionware-")
 _SINGLE: Final = frozenset(
     {
         b"authorization", b"content-type", b"content-length", b"content-encoding", b"host", b"last-event-id",
-        b"origin", b"referer", b"user-agent", b"x-api-key", b"if-match", b"range", b"date",
+        b"origin", b"referer", b"user-agent", b"x-api-key", b"if-match", b"range", b"date", b"transfer-encoding",
     }
 )  # fmt: skip
 _HOST: Final = re.compile(rb"[A-Za-z0-9._\-]{1,255}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
@@ -53,7 +56,7 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._\-]{1,255}(?::[0-9]{1,5})?|\[[0-9A-Fa-f
 class Disclosure(Struct, frozen=True, kw_only=True):
     """What a pool's upstreams may see of clients.
 
-    `own_names` are the session header and the user header, in lower case; `cookie_names` our cookies. With
+    `own_names` are the session header and the user header, by `header_names`; `cookie_names` our cookies. With
     `shows_credentials` the client's own reach the upstream; `authorization` is sent in their place.
     """
 
@@ -102,16 +105,20 @@ def shows_credentials(forwarding: Forwarding, *, verifies: bool) -> bool:
 
 def head_fault(headers: Sequence[Header]) -> BadHead | None:
     """What is wrong with a request's headers: too many, malformed, twice, or meant to take ours away."""
-    if len(headers) > HEADERS_MAX or block_size(headers) > BLOCK_MAX:
-        return BadHead(431, f"Request header fields too large: at most {HEADERS_MAX} fields and {BLOCK_MAX} bytes")
-    seen: set[bytes] = set()
+    size, seen, is_named, twice = 0, set[bytes](), True, b""
     for name, value in headers:
-        if not is_name(name) or not is_value(value):
-            return BadHead(400, "Invalid request: a header is malformed")
-        lower = name.lower()
-        if lower in seen and _is_single(lower):
-            return BadHead(400, f"Invalid request: the header {lower.decode()} is there twice")
-        seen.add(lower)
+        traits = _traits(name)
+        size += len(name) + len(value) + LINE_EXTRA
+        is_named = is_named and traits.is_name
+        if traits.is_single:
+            twice = traits.lower if traits.lower in seen else twice
+            seen.add(traits.lower)
+    if len(headers) > HEADERS_MAX or size > BLOCK_MAX:
+        return BadHead(431, f"Request header fields too large: at most {HEADERS_MAX} fields and {BLOCK_MAX} bytes")
+    if not is_named or not are_values([value for _, value in headers]):
+        return BadHead(400, "Invalid request: a header is malformed")
+    if twice:
+        return BadHead(400, f"Invalid request: the header {twice.decode()} is there twice")
     if {b"content-length", b"transfer-encoding"} <= seen:
         return BadHead(400, "Invalid request: Content-Length and Transfer-Encoding together")
     if any(map(must_be_kept, nominated(headers))):
@@ -121,42 +128,64 @@ def head_fault(headers: Sequence[Header]) -> BadHead | None:
 
 def to_upstream(headers: Sequence[Header], sender: Sender, onward: Onward) -> list[Header]:
     """The headers of the request to an upstream, without those of its framing. They have passed `head_fault`."""
-    disclosure = onward.disclosure
+    disclosure, is_modern = onward.disclosure, onward.era is Era.MODERN
     dropped = nominated(headers)
     passed = [(b"host", onward.host)]
     for name, value in headers:
-        lower = name.lower()
-        if lower in dropped or _stays_here(lower, disclosure, onward.era):
+        traits = _traits(name)
+        if traits.is_ours or traits.lower in dropped or traits.plain in disclosure.own_names:
             continue
-        if lower == b"cookie":
-            value = _foreign_cookies(value, disclosure.cookie_names)  # noqa: PLW2901  # the same header, less of it
-            if not value:
-                continue
-        passed.append((lower, value))
+        if traits.is_credential:
+            passed += _credential(traits.lower, value, disclosure)
+        elif not (is_modern and traits.resumes):
+            passed.append((traits.lower, value))
     if disclosure.authorization is not None:
-        passed = [header for header in passed if plain_name(header[0]) != b"authorization"]
         passed.append((b"authorization", disclosure.authorization))
     if onward.session_id is not None:
         passed.append((SESSION_ID, onward.session_id))
-    return passed + _introduction(sender)
+    passed += _introduction(sender.address, sender.scheme, sender.host, sender.prefix, sender.version)
+    return passed
+
+
+class _Traits(Struct, frozen=True, gc=False):
+    """What a header's name says, whoever sends it. `is_ours`: it ends here. `resumes`: only in the legacy era."""
+
+    lower: bytes
+    plain: bytes
+    is_name: bool
+    is_single: bool
+    is_ours: bool
+    is_credential: bool
+    resumes: bool
+
+
+@lru_cache(NAMES_KEPT)
+def _traits(name: bytes) -> _Traits:
+    lower, plain = name.lower(), plain_name(name)
+    is_ours = plain in HOP_BY_HOP or plain in _OURS or plain.startswith(_OUR_PREFIXES)
+    return _Traits(
+        lower=lower,
+        plain=plain,
+        is_name=is_name(name),
+        is_single=_is_single(lower),
+        # `mcp_method` beside `mcp-method`: two readers would see two requests.
+        is_ours=is_ours or (plain != lower and _is_single(plain)),
+        is_credential=plain in _CREDENTIALS,
+        resumes=plain == b"last-event-id",
+    )
 
 
 def _is_single(lower: bytes) -> bool:
     return lower in _SINGLE or lower.startswith(b"mcp-")
 
 
-def _stays_here(lower: bytes, disclosure: Disclosure, era: Era | None) -> bool:
-    """Whether a client's header ends with us, however it is spelt."""
-    plain = plain_name(lower)
-    if plain in HOP_BY_HOP or plain in _OURS or plain.startswith(_OUR_PREFIXES):
-        return True
-    if any(plain == plain_name(name) for name in disclosure.own_names):
-        return True
-    if era is Era.MODERN and plain == b"last-event-id":  # its streams cannot be resumed: the header means nothing
-        return True
-    if plain != lower and _is_single(plain):  # `mcp_method` beside `mcp-method`: two readers, two requests
-        return True
-    return plain in _CREDENTIALS and not disclosure.shows_credentials
+def _credential(lower: bytes, value: bytes, disclosure: Disclosure) -> list[Header]:
+    """A client's own credential, as far as the upstream may see it."""
+    if not disclosure.shows_credentials or (lower == b"authorization" and disclosure.authorization is not None):
+        return []
+    if lower == b"cookie":
+        value = _foreign_cookies(value, disclosure.cookie_names)
+    return [(lower, value)] if value else []
 
 
 def _foreign_cookies(value: bytes, ours: frozenset[bytes]) -> bytes:
@@ -164,24 +193,20 @@ def _foreign_cookies(value: bytes, ours: frozenset[bytes]) -> bytes:
     return b"; ".join(pair for pair in pairs if pair and pair.partition(b"=")[0].strip(b" \t") not in ours)
 
 
-def _introduction(sender: Sender) -> list[Header]:
+@lru_cache(SENDERS_KEPT)
+def _introduction(address: str, scheme: str, host: bytes, prefix: str, version: str) -> tuple[Header, ...]:
     """Who asks, through whom. A Host that is none is not repeated: it would be our word then."""
-    address = sender.address.encode("latin-1", "replace")
-    scheme = sender.scheme.encode("latin-1", "replace")
-    said: list[Header] = [
-        (b"x-forwarded-for", address),
-        (b"x-forwarded-proto", scheme),
-        (b"x-real-ip", address),
-    ]
-    forwarded = [b"for=" + _node(sender.address), b"proto=" + scheme]
-    if _HOST.fullmatch(sender.host):
-        said += [(b"x-forwarded-host", sender.host), (b"x-forwarded-port", _port(sender.host, sender.scheme))]
-        forwarded.append(b'host="' + sender.host + b'"')
-    if sender.prefix:
-        said.append((b"x-forwarded-prefix", sender.prefix.encode("latin-1", "replace")))
+    node, protocol = address.encode("latin-1", "replace"), scheme.encode("latin-1", "replace")
+    said = [(b"x-forwarded-for", node), (b"x-forwarded-proto", protocol), (b"x-real-ip", node)]
+    forwarded = [b"for=" + _node(address), b"proto=" + protocol]
+    if _HOST.fullmatch(host):
+        said += [(b"x-forwarded-host", host), (b"x-forwarded-port", _port(host, scheme))]
+        forwarded.append(b'host="' + host + b'"')
+    if prefix:
+        said.append((b"x-forwarded-prefix", prefix.encode("latin-1", "replace")))
     said.append((b"forwarded", b";".join(forwarded)))
-    said.append((b"via", sender.version.encode("latin-1", "replace") + b" " + PSEUDONYM))
-    return said
+    said.append((b"via", version.encode("latin-1", "replace") + b" " + PSEUDONYM))
+    return tuple(said)
 
 
 def _node(address: str) -> bytes:
@@ -208,4 +233,4 @@ def _port(host: bytes, scheme: str) -> bytes:
 
 def header_names(*names: str | None) -> frozenset[bytes]:
     """Names of headers from settings, as they are compared here."""
-    return frozenset(name.lower().encode("latin-1", "replace") for name in names if name)
+    return frozenset(plain_name(name.encode("latin-1", "replace")) for name in names if name)

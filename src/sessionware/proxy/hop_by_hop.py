@@ -24,12 +24,18 @@ _KEPT: Final = frozenset(
 )  # fmt: skip
 _KEPT_PREFIXES: Final = (b"x-forwarded-", b"x-session", b"mcp-", b"sec-")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_VALUE_BYTES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])  # RFC 9110 5.5
+
+
+LINE_EXTRA: Final = 4  # colon, blank, CR and LF: what a header's line has beside name and value
+NOBODY: Final[frozenset[bytes]] = frozenset()
 
 
 def nominated(headers: Iterable[Header]) -> frozenset[bytes]:
     """The names that Connection declares to be hop-by-hop as well, in lower case."""
-    values = [value for name, value in headers if name.lower() == b"connection"]
+    values = [value for name, value in headers if name == b"connection" or name.lower() == b"connection"]
+    if not values or values == [b"keep-alive"]:
+        return NOBODY
     return frozenset(part.strip(b" \t").lower() for value in values for part in value.split(b",")) - {b""}
 
 
@@ -48,11 +54,6 @@ def is_name(name: bytes) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
-def is_value(value: bytes) -> bool:
-    """Whether the value stays one value: without CR, LF, NUL and their like it cannot split a message."""
-    return _VALUE.fullmatch(value) is not None
-
-
-def block_size(headers: Iterable[Header]) -> int:
-    """The bytes of a header block as HTTP/1.1 writes it: name, colon, blank, value, CR LF."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)
+def are_values(values: Iterable[bytes]) -> bool:
+    """Whether each value stays one value: without CR, LF, NUL and their like none can split a message."""
+    return not b"".join(values).translate(None, _VALUE_BYTES)

@@ -56,6 +56,10 @@ class SseScanner:
         return self._pending > 0
 
     @property
+    def is_inside_line(self) -> bool:
+        return not self._tail.endswith((b"\n", b"\r"))
+
+    @property
     def is_overlong(self) -> bool:
         """Whether an event is longer than anybody should have to keep."""
         return self._pending > EVENT_MAX
@@ -67,11 +71,12 @@ def final_event(
     """The end of a stream whose upstream is gone: a JSON-RPC error for the request that waits, well framed.
 
     A blank line comes first, so that it is an event of its own. What was begun and will never be whole would
-    become an event by that: it is given a type that every client passes over.
+    become an event by that: it is given a type that every client passes over, on a line of its own.
     """
     data = {"retry_after_ms": retry_after_ms} if retry_after_ms is not None else None
     body = error_body(status, message, request_id=request_id, data=data)
-    start = b"\nevent: interrupted\n\n" if scanner.is_inside_event else b"\n"
+    start = b"\n" if scanner.is_inside_line or not scanner.is_inside_event else b""
+    start += b"event: interrupted\n\n" if scanner.is_inside_event else b""
     return start + b"event: message\ndata: " + body + b"\n\n"
 
 

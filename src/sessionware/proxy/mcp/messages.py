@@ -20,8 +20,10 @@ CLIENT_MAX: Final = 100  # characters of a client's name that are kept
 _TARGETS: Final[Mapping[str, str]] = {TOOLS_CALL: "name", "prompts/get": "name", "resources/read": "uri"}
 _TASKS: Final = "tasks/"
 _TASK_ID: Final = "taskId"
-_MESSAGE_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_PARAM_KEYS: Final = frozenset({"name", "uri", _TASK_ID, "protocolVersion", "clientInfo"})
+_MESSAGE_KEYS: Final = {key: key for key in ("jsonrpc", "id", "method", "params", "result", "error")}
+_PARAM_KEYS: Final = {key.casefold(): key for key in ("name", "uri", _TASK_ID, "protocolVersion", "clientInfo")}
+_ID_TYPES: Final = (str, int, float, type(None))
+_PARAMS_TYPES: Final = (dict, list, type(None))
 
 
 class Kind(StrEnum):
@@ -62,7 +64,7 @@ class Body(Struct, frozen=True):
     @property
     def leading(self) -> Message:
         """What the POST is about: the first tool call of a batch, else its first request, else its first message."""
-        return min(self.messages, key=_weight)
+        return min(self.messages, key=_weight) if self.is_batch else self.messages[0]
 
     @property
     def count(self) -> int:
@@ -112,7 +114,7 @@ def _message(value: Any) -> Message | BadBody:
     if not isinstance(value, dict):
         return BadBody(400, "Invalid request: a message is an object")
     request_id = value.get("id")
-    if isinstance(request_id, bool) or not isinstance(request_id, str | int | float | None):
+    if isinstance(request_id, bool) or not isinstance(request_id, _ID_TYPES):
         return BadBody(400, "Invalid request: an id is a string or a number")
     fault = _fault(value)
     if fault:
@@ -139,16 +141,15 @@ def _fault(value: Mapping[str, Any]) -> str:
         return '"jsonrpc" must be "2.0"'
     if "method" not in value:
         return "" if "result" in value or "error" in value else "neither a method nor a result"
-    if not isinstance(value["method"], str) or not isinstance(params, dict | list | None):
+    if not isinstance(value["method"], str) or not isinstance(params, _PARAMS_TYPES):
         return "a method is a string, its params an object"
     return _disguised(params, _PARAM_KEYS) if isinstance(params, dict) else ""
 
 
-def _disguised(found: Mapping[str, Any], known: frozenset[str]) -> str:
+def _disguised(found: Mapping[str, Any], known: Mapping[str, str]) -> str:
     """What is wrong with a key that is a known one but for its case: some servers (Go) read it as that one."""
-    folded = {name.casefold(): name for name in known}
     for key in found:
-        name = folded.get(key.casefold())
+        name = known.get(key.casefold())
         if name is not None and name != key:
             return f'a key differs from "{name}" only in its case'
     return ""
