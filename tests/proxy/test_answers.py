@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.asgi.problems import failed, problem
@@ -117,6 +117,7 @@ def test_a_bad_body_is_told_under_its_id():
     assert told(bad_body(BadBody(413, "too large", 4)))["id"] == 4
 
 
+@settings(deadline=None)
 @given(st.integers(400, 599))
 def test_our_codes_stay_out_of_the_reserved_range(status):
     assert not -32768 <= code_for(status) <= -32000

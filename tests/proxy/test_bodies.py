@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.mcp.era import Era, allows_batches, era_of
@@ -160,6 +160,7 @@ def depth(value):
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
 
+@settings(deadline=None)
 @given(json_values, st.integers(0, DEPTH_MAX), st.booleans())
 def test_depth_is_measured_as_a_parser_would(value, around, escaped):
     for _ in range(around):
@@ -168,11 +169,13 @@ def test_depth_is_measured_as_a_parser_would(value, around, escaped):
     assert is_too_deep(text) == (depth(value) + 1 > DEPTH_MAX)
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_what_json_writes_is_read_as_it_was(value):
     assert read_json(body(value)) == value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_stumble(text):
     assert isinstance(read_body(text, version=None), Body | BadBody)
@@ -182,6 +185,7 @@ def sentinel(text):
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_a_header_in_base64_means_its_text(text):
     assert header_text(sentinel(text)) == text

@@ -1,7 +1,7 @@
 """What an upstream sees of a client: nothing that could pass for our word, no secret, nothing twice."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.headers import (
@@ -168,6 +168,7 @@ names = st.sampled_from(
 values = st.binary(max_size=20).filter(lambda value: not any(byte < 32 or byte == 127 for byte in value))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, values), max_size=12))
 def test_whatever_passes_has_one_host_one_introduction_and_no_forgery(headers):
     if head_fault(headers) is not None:

@@ -1,7 +1,7 @@
 """Life and death of an upstream: what counts as dead, what heals, and what is said meanwhile."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.health import (
@@ -69,6 +69,7 @@ def test_one_connection_heals_and_the_count_begins_anew():
 moments = st.lists(st.tuples(st.integers(0, 3_000), st.sampled_from([REFUSED, SILENT, None])), max_size=40)
 
 
+@settings(deadline=None)
 @given(moments)
 def test_death_needs_an_unbroken_row_of_failures(steps):
     health, now = NEW, 0
@@ -84,6 +85,7 @@ def test_death_needs_an_unbroken_row_of_failures(steps):
             assert health.life is Life.DEAD
 
 
+@settings(deadline=None)
 @given(moments, st.booleans())
 def test_draining_is_no_matter_of_health(steps, drains):
     plain, other, now = NEW, drained(NEW) if drains else undrained(drained(NEW)), 0

@@ -3,7 +3,7 @@
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.paths import BadPath, Role, Route, Routes, messages_path, path_fault, upstream_target
@@ -120,6 +120,7 @@ def test_each_role_has_its_methods():
     assert messages_path(OLD) == "/old/messages"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="/.%25efabp\\;", max_size=30))
 def test_whatever_is_routed_stays_below_its_upstreams_path(text):
     raw = "/app" + text
@@ -133,6 +134,7 @@ def test_whatever_is_routed_stays_below_its_upstreams_path(text):
             assert ".." not in reader.replace("\\", "/").split("/")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_no_path_makes_the_router_stumble(text):
     path = "/app/" + text

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.addresses import parse_address
@@ -32,6 +32,7 @@ def test_without_candidates_nobody_is_chosen(each):
     assert each.choose([], key=b"k", load={}) is None
 
 
+@settings(deadline=None)
 @given(upstreams, st.binary(max_size=40), st.data())
 def test_when_an_upstream_leaves_only_its_own_sessions_move(candidates, key, data):
     chosen = ByHash(SALT).choose(candidates, key=key, load={})
@@ -41,6 +42,7 @@ def test_when_an_upstream_leaves_only_its_own_sessions_move(candidates, key, dat
         assert ByHash(SALT).choose(rest, key=key, load={}) == chosen
 
 
+@settings(deadline=None)
 @given(upstreams, st.binary(max_size=40), st.randoms(use_true_random=False))
 def test_the_order_of_the_configuration_makes_no_difference(candidates, key, random):
     shuffled = list(candidates)
@@ -69,6 +71,7 @@ def test_the_fewest_sessions_win_and_equals_share():
     assert equal == {"c", "d"}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 5)), st.binary(max_size=8))
 def test_nobody_has_fewer_than_the_chosen(load, key):
     chosen = chosen_name(LeastSessions(SALT), CANDIDATES, key, load)

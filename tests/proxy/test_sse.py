@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.proxy.addresses import parse_address
@@ -72,18 +72,21 @@ def test_an_event_ends_with_an_empty_line(text, inside):
     assert scan(*(bytes([byte]) for byte in text)).is_inside_event is inside
 
 
+@settings(deadline=None)
 @given(stream, cuts)
 def test_it_makes_no_difference_how_a_stream_is_cut(text, where):
     whole, pieces = scan(text.encode()), scan(*cut(text.encode(), where))
     assert (pieces.is_inside_event, pieces.has_ids) == (whole.is_inside_event, whole.has_ids)
 
 
+@settings(deadline=None)
 @given(stream)
 def test_what_is_inside_is_what_follows_the_last_empty_line(text):
     lines = re.split(r"(?>\r\n|\n|\r)", text)
     assert scan(text.encode()).is_inside_event == (lines[-1] != "" or (len(lines) > 1 and lines[-2] != ""))
 
 
+@settings(deadline=None)
 @given(stream)
 def test_ids_are_fields_and_not_what_looks_like_one(text):
     complete = re.split(r"(?>\r\n|\n|\r)", text)
@@ -99,6 +102,7 @@ def test_an_endless_event_is_noticed_without_keeping_it():
     assert not scan(*[b"data: " + b"x" * 1_000 + b"\n\n"] * 5_000).is_overlong
 
 
+@settings(deadline=None)
 @given(stream, st.sampled_from([7, "a", None]))
 def test_however_a_stream_breaks_off_its_end_is_an_event_of_its_own(text, request_id):
     before = text.encode()
@@ -112,6 +116,7 @@ def test_however_a_stream_breaks_off_its_end_is_an_event_of_its_own(text, reques
     assert [kind for kind, _, _ in begun] == ["interrupted"] * len(begun)
 
 
+@settings(deadline=None)
 @given(cuts, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_only_the_first_endpoint_event_is_taken_out(where, newline):
     head = ": hello\n\nevent: ping\ndata: 1\n\n"

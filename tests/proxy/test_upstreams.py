@@ -1,7 +1,7 @@
 """Reading UPSTREAMS: every form that the interface promises, and errors that point and teach."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.api.app import _PATHS
@@ -202,6 +202,7 @@ hosts = st.from_regex(r"[a-z][a-z0-9]{0,10}(\.[a-z]{2,5})?", fullmatch=True)
 addresses = st.builds("http://{}:{}/mcp".format, hosts, st.integers(1, 65_535))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"p[a-z0-9-]{0,8}", fullmatch=True), st.lists(addresses, min_size=1, unique=True)))
 def test_what_is_written_is_read(pools):
     text = ";".join(f"{name}={','.join(urls)}" for name, urls in pools.items())
@@ -209,6 +210,7 @@ def test_what_is_written_is_read(pools):
     assert found == {name: [url.replace(":80/", "/") for url in urls] for name, urls in pools.items()}
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab=[];,:/@.htpsx1 %?\n", max_size=60))
 def test_no_text_makes_the_reader_stumble(text):
     try:
