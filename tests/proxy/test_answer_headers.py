@@ -69,6 +69,7 @@ def test_an_event_stream_is_never_gathered_on_its_way():
         [(b"content-type", b"a"), (b"content-type", b"b")],
         [(b"location", b"/a"), (b"location", b"/b")],
         [(b"x", b"a" * BLOCK_MAX)],
+        [(b"x" * 257, b"a")],
     ],
 )
 def test_an_answer_that_could_be_split_is_not_passed_on(headers):

@@ -155,6 +155,12 @@ def test_a_bomb_of_brackets_is_no_recursion():
             read_json(bomb)
 
 
+def test_brackets_in_strings_are_no_depth_whatever_is_escaped():
+    for before in (b'"\\\\"', b'"\\""', b'"\\\\\\""', b'"\\\\\\\\"'):
+        assert not is_too_deep(b"[" + before + b',"' + b"[" * 100 + b'"]')
+        assert is_too_deep(b"[" + before + b"," + b"[" * 100 + b'"]')
+
+
 def depth(value):
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else 1 + max(map(depth, inner), default=0)

@@ -60,7 +60,7 @@ def test_an_ordinary_request_arrives_whole_with_our_introduction():
         b"x-session-id", b"x_session_id", b"X_Session-ID", b"x-session-token", b"x-sessionware-user",
         b"x_sessionware_spend", b"x-user-id", b"x_user_id", b"authorization", b"x-api-key", b"x_api_key", b"cookie",
         b"mcp-session-id", b"mcp_session_id", b"mcp_method", b"mcp_name", b"content_length", b"transfer_encoding",
-        b"expect", b"content-length",
+        b"expect", b"content-length", b"true-client-ip", b"x-client-ip", b"x-original-url", b"x-http-method-override",
     ],
 )  # fmt: skip
 def test_what_a_client_may_not_say_never_arrives(name):
@@ -99,6 +99,8 @@ def test_nobody_can_strip_our_headers_by_naming_them_in_connection(nominated):
         ([(b"", b"a")], 400),
         ([(b"x", b"a")] * 100, None),
         ([(b"x", b"a")] * 101, 431),
+        ([(b"x" * 256, b"a")], None),
+        ([(b"x" * 257, b"a")], 431),
         ([(b"x", b"a" * (BLOCK_MAX - 5))], None),
         ([(b"x", b"a" * (BLOCK_MAX - 4))], 431),
     ],

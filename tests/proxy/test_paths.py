@@ -78,6 +78,7 @@ def test_dots_that_are_names_pass(raw):
         ("GET", "@evil/x", b"@evil/x", 400),
         ("GET", "//evil/x", b"//evil/x", 400),
         ("GET", "//evil/x", b"/%2fevil/x", 400),
+        ("GET", "/evil/x", b"//evil/x", 400),
         ("GET", "/\\evil", b"/%5cevil", 400),
         ("GET", "", b"", 400),
         ("OPTIONS", "*", b"*", 405),

@@ -132,6 +132,22 @@ def test_only_the_first_endpoint_event_is_taken_out(where, newline):
     assert events(passed) == events((head + tail).replace("\n", newline).encode())
 
 
+def test_an_end_begins_with_an_empty_line_and_spoils_nothing_that_was_whole():
+    end = b'event: message\ndata: {"jsonrpc":"2.0","id":1,"error":{"code":-31502,"message":"lost"}}\n\n'
+    interrupted = b"event: interrupted\n\n"
+    ends = {
+        before: final_event(scan(before), 502, "lost", request_id=1)
+        for before in (b"", b"data: 1\n\n", b"data: 1", b"data: 1\n", b"data: 1\r")
+    }
+    assert ends == {
+        b"": b"\n" + end,
+        b"data: 1\n\n": b"\n" + end,
+        b"data: 1": b"\n" + interrupted + end,
+        b"data: 1\n": interrupted + end,
+        b"data: 1\r": interrupted + end,
+    }
+
+
 def test_nothing_is_held_back_but_the_event_that_may_be_it():
     finder = EndpointFinder()
     assert finder.feed(b": ping\n\nevent: endp") == b": ping\n\n"

@@ -15,6 +15,7 @@ from sessionware.proxy.headers import NAMES_KEPT, SESSION_ID
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
     LINE_EXTRA,
+    NAME_MAX,
     Header,
     are_values,
     is_name,
@@ -153,16 +154,16 @@ def _fault(headers: Sequence[Header]) -> str | None:
     size, seen, is_named = 0, set[bytes](), True
     lengths: set[bytes] = set()
     for name, value in headers:
-        traits = _traits(name)
         size += len(name) + len(value) + LINE_EXTRA
+        if len(name) > NAME_MAX or size > BLOCK_MAX:
+            return f"a header is too long, or all are over {BLOCK_MAX} bytes"
+        traits = _traits(name)
         is_named = is_named and traits.is_name
         if traits.lower == b"content-length":
             lengths.add(value.strip(b" \t"))
         elif traits.is_single and traits.lower in seen:
             return f"the header {traits.lower.decode()} is there twice"
         seen.add(traits.lower)
-    if size > BLOCK_MAX:
-        return f"the header block is over {BLOCK_MAX} bytes"
     if not is_named or not are_values([value for _, value in headers]):
         return "a header is malformed"
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):

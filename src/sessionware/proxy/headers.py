@@ -9,13 +9,15 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct
 
+from sessionware.config.proxy_settings import Forwarding
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
     LINE_EXTRA,
+    NAME_MAX,
     Header,
     are_values,
     is_name,
@@ -25,11 +27,9 @@ from sessionware.proxy.hop_by_hop import (
 )
 from sessionware.proxy.mcp.era import Era
 
-Forwarding = Literal["auto", "strip", "forward"]
-
 HEADERS_MAX: Final = 100  # fields of one request
 BLOCK_MAX: Final = 32 << 10  # bytes of all of them
-NAMES_KEPT: Final = 1_024  # header names whose meaning is remembered: of at most 256 bytes or refused at once
+NAMES_KEPT: Final = 1_024  # header names whose meaning is remembered, none longer than NAME_MAX
 SENDERS_KEPT: Final = 1_024  # introductions that are remembered
 PSEUDONYM: Final = b"sessionware"  # who we are in Via
 SESSION_ID: Final = b"mcp-session-id"
@@ -105,16 +105,15 @@ def shows_credentials(forwarding: Forwarding, *, verifies: bool) -> bool:
 
 def head_fault(headers: Sequence[Header]) -> BadHead | None:
     """What is wrong with a request's headers: too many, malformed, twice, or meant to take ours away."""
-    size, seen, is_named, twice = 0, set[bytes](), True, b""
-    for name, value in headers:
+    if _is_too_large(headers):
+        return BadHead(431, f"Request header fields too large: at most {HEADERS_MAX} fields and {BLOCK_MAX} bytes")
+    seen, is_named, twice = set[bytes](), True, b""
+    for name, _ in headers:
         traits = _traits(name)
-        size += len(name) + len(value) + LINE_EXTRA
         is_named = is_named and traits.is_name
         if traits.is_single:
             twice = traits.lower if traits.lower in seen else twice
             seen.add(traits.lower)
-    if len(headers) > HEADERS_MAX or size > BLOCK_MAX:
-        return BadHead(431, f"Request header fields too large: at most {HEADERS_MAX} fields and {BLOCK_MAX} bytes")
     if not is_named or not are_values([value for _, value in headers]):
         return BadHead(400, "Invalid request: a header is malformed")
     if twice:
@@ -124,6 +123,13 @@ def head_fault(headers: Sequence[Header]) -> BadHead | None:
     if any(map(must_be_kept, nominated(headers))):
         return BadHead(400, "Invalid request: Connection names a header that must reach us")
     return None
+
+
+def _is_too_large(headers: Sequence[Header]) -> bool:
+    if len(headers) > HEADERS_MAX:
+        return True
+    lengths = [(len(name), len(value)) for name, value in headers]
+    return any(name > NAME_MAX for name, _ in lengths) or sum(map(sum, lengths)) + LINE_EXTRA * len(headers) > BLOCK_MAX
 
 
 def to_upstream(headers: Sequence[Header], sender: Sender, onward: Onward) -> list[Header]:

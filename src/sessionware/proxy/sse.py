@@ -42,12 +42,11 @@ class SseScanner:
         seen = self._tail + chunk
         if not self.has_ids:
             self.has_ids = _ID_FIELD.search(seen) is not None
-        at = max(map(seen.rfind, _ENDS))
+        at = max(map(seen.rfind, _ENDS))  # in the tail, too: then it is the one that was found before
         end = at + 2
         if at >= 0 and seen[end - 1 : end + 1] == b"\r\n":  # the second break is CR LF
             end += 1
-        since = len(seen) - end
-        self._pending = since if at >= 0 and since < len(chunk) else self._pending + len(chunk)
+        self._pending = len(seen) - end if at >= 0 else self._pending + len(chunk)
         self._tail = seen[-_TAIL:]
 
     @property

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NoReturn, get_args
+from typing import Final, NoReturn, get_args
 
 from msgspec import Struct
 
-from sessionware.config.proxy_settings import PoolSettings, ProxySettings
+from sessionware.config.proxy_settings import PoolKind, PoolSettings, ProxySettings
 from sessionware.core.limit_text import nearest
 from sessionware.errors import ConfigError
 from sessionware.proxy.addresses import BadAddress, UpstreamAddress, parse_address
-
-PoolKind = Literal["mcp", "http", "sse"]
 
 SOURCE: Final = "SESSIONWARE_UPSTREAMS"
 DEFAULT_POOL: Final = "default"
