@@ -16,9 +16,11 @@ from sessionware.cli.on_disk import problems_of_files
 from sessionware.config.kinds import shown_as
 from sessionware.config.load import Loaded, survey
 from sessionware.config.settings import redacted
-from sessionware.config.table import SETTINGS, Row
+from sessionware.config.table import PROXY_SETTINGS, SETTINGS, Row
 from sessionware.core.limits import Limit, describe
 from sessionware.core.policy import CREATION
+from sessionware.errors import ConfigError
+from sessionware.proxy.upstreams import SOURCE, pools_of
 
 DEFAULT_FILE: Final = "sessionware.toml"  # in the current folder
 
@@ -31,6 +33,7 @@ def add_to(commands: Any) -> None:
         description="Prints the settings that hold: from the environment, from SESSIONWARE_CONFIG or "
         "./sessionware.toml, and from presets. Secrets are not shown. Exit code 1 if anything is wrong.",
     )
+    config.add_argument("--proxy", action="store_true", help="those of `sessionware proxy`, its own among them")
     config.add_argument("--show-origin", action="store_true", help="say where each setting came from")
     config.add_argument("--check", action="store_true", help="print only what is wrong, for CI")
     config.set_defaults(command=run)
@@ -38,8 +41,8 @@ def add_to(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or check; 1 when the settings cannot be started with."""
-    loaded = survey(file=here_or_named())
-    problems = loaded.problems or tuple(problems_of_files(loaded))
+    loaded = survey(file=here_or_named(), for_proxy=arguments.proxy)
+    problems = loaded.problems or (*problems_of_files(loaded), *_pool_problems(loaded))
     if not arguments.check:
         print("\n".join(_lines(loaded, show_origin=arguments.show_origin)))
     for warning in loaded.warnings:
@@ -61,12 +64,23 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+def _pool_problems(loaded: Loaded) -> Iterator[str]:
+    """What is wrong with the upstreams."""
+    if loaded.problems or loaded.proxy is None:
+        return
+    try:
+        pools_of(loaded.proxy, source=loaded.sources.get("upstreams", SOURCE))
+    except ConfigError as error:
+        yield str(error)
+
+
 def _lines(loaded: Loaded, *, show_origin: bool) -> Iterator[str]:
     """An environment file that a shell or a container could read, if it were not for the secrets."""
-    for section, rows in groupby(SETTINGS, key=lambda row: row.section):
+    shown = SETTINGS + (PROXY_SETTINGS if loaded.proxy is not None else ())
+    for section, rows in groupby(shown, key=lambda row: row.section):
         yield f"# {section}"
         for row in rows:
-            value = getattr(loaded.settings, row.key)
+            value = getattr(loaded.proxy if row.role == "proxy" else loaded.settings, row.key)
             yield _line(row, value) + (f"  # {_origin(loaded, row)}" if show_origin else "")
             yield from (f"#   {describe(limit)}" for limit in _limits_in(row, value))
         yield ""

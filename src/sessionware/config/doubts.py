@@ -59,7 +59,7 @@ def _workers_flag(arguments: Sequence[str]) -> str:
 
 def _audience(case: Case) -> Iterator[str]:
     settings = case.settings
-    if settings.audience or not settings.verifies_tokens:
+    if settings.audience or not settings.verifies_tokens or case.proxy is not None:  # the proxy refuses to start
         return
     if settings.describes_issuer or not all(issuer.audience for issuer in settings.issuers):
         yield (
@@ -143,7 +143,7 @@ def _folded(resource: str) -> str:
 
 
 def _proxy_alone(case: Case) -> Iterator[str]:
-    for key in case.sources:
+    for key in case.sources if case.proxy is None else ():
         if BY_KEY[key].role == "proxy":
             yield f"{case.named(key)} is a setting of `sessionware proxy` and does nothing here"
 

@@ -23,17 +23,23 @@ from sessionware.config.layers import (
     keyword_layer,
     preset_layer,
 )
+from sessionware.config.proxy_checks import proxy_clashes, proxy_doubts
+from sessionware.config.proxy_settings import STANDALONE, ProxySettings
 from sessionware.config.settings import Settings
-from sessionware.config.table import BY_KEY, SETTINGS
+from sessionware.config.table import PROXY_SETTINGS, SETTINGS, Row
 from sessionware.errors import ConfigError
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """The settings, where each came from, and what to say at start. `sources`: the name of each as it was written."""
+    """The settings, where each came from, and what to say at start. `sources`: the name of each as it was written.
+
+    `proxy` is None unless they were asked for the proxy.
+    """
 
     settings: Settings
     origins: Mapping[str, Origin]
     sources: Mapping[str, str]
+    proxy: ProxySettings | None = None
     warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -45,13 +51,17 @@ def load(
     environ: Mapping[str, str] | None = None,
     file: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] | None = None,
+    for_proxy: bool = False,
 ) -> Loaded:
     """The settings that hold; the environment is this process's unless another is given, the file CONFIG's.
 
-    `arguments` are those of this process unless others are given: warnings look at them. Raises ConfigError with
-    every problem, one per line: the name as the user wrote it, the value unless it is secret, and the way out.
+    `arguments` are those of this process unless others are given: warnings look at them. `for_proxy`: those of
+    `sessionware proxy`, its own and its own defaults among them.
+
+    Raises ConfigError with every problem, one per line: the name as the user wrote it, the value unless it is
+    secret, and the way out.
     """
-    found = survey(keywords=keywords, flags=flags, environ=environ, file=file, arguments=arguments)
+    found = survey(keywords=keywords, flags=flags, environ=environ, file=file, arguments=arguments, for_proxy=for_proxy)
     if found.problems:
         raise ConfigError("\n".join(found.problems))
     return found
@@ -64,6 +74,7 @@ def survey(
     environ: Mapping[str, str] | None = None,
     file: str | os.PathLike[str] | None = None,
     arguments: Sequence[str] | None = None,
+    for_proxy: bool = False,
 ) -> Loaded:
     """The same for a report: problems are values, and where one stands the default does."""
     environ = os.environ if environ is None else environ
@@ -74,8 +85,10 @@ def survey(
         layers += _preset(layers, environ)
     except ConfigError as error:
         problems.append(str(error))
-    chosen, origins = _choose(layers)
-    settings = Settings(**dict(_read(chosen, problems)))
+    rows = SETTINGS + (PROXY_SETTINGS if for_proxy else ())
+    chosen, origins = _choose(layers, rows)
+    settings = Settings(**{**(STANDALONE if for_proxy else {}), **dict(_read(SETTINGS, chosen, problems))})
+    proxy = ProxySettings(**dict(_read(PROXY_SETTINGS, chosen, problems))) if for_proxy else None
     if "max_sessions" not in chosen and not settings.store.startswith("memory:"):
         settings = replace(settings, max_sessions=0)  # only the memory store needs a cap to protect its process
     warnings = [stranger for layer in layers for stranger in layer.strangers]
@@ -83,14 +96,15 @@ def survey(
         problems, warnings = problems + warnings, []
     sources = {key: given.source for key, given in chosen.items()}
     called = sys.argv if arguments is None else arguments
-    case = Case(settings=settings, sources=sources, environ=environ, arguments=called)
+    case = Case(settings=settings, sources=sources, environ=environ, arguments=called, proxy=proxy)
     if not problems:  # a default that stands in for a bad value proves nothing
-        problems = list(clashes(case))
+        problems = [*clashes(case), *proxy_clashes(case)]
     return Loaded(
         settings=settings,
         origins=origins,
         sources=sources,
-        warnings=(*warnings, *doubts(case)),
+        proxy=proxy,
+        warnings=(*warnings, *doubts(case), *proxy_doubts(case)),
         problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -116,20 +130,20 @@ def _first(layers: Sequence[Layer], key: str) -> Given | None:
     return next((layer.values[key] for layer in layers if key in layer.values), None)
 
 
-def _choose(layers: Sequence[Layer]) -> tuple[dict[str, Given], dict[str, Origin]]:
-    """Of each setting the first that was given, in the order of the layers; proxy's own ones come along."""
+def _choose(layers: Sequence[Layer], rows: Sequence[Row]) -> tuple[dict[str, Given], dict[str, Origin]]:
+    """Of each setting the first that was given, in the order of the layers; proxy's own ones always come along."""
     chosen: dict[str, Given] = {}
-    origins: dict[str, Origin] = {row.key: "default" for row in SETTINGS}
+    origins: dict[str, Origin] = {row.key: "default" for row in rows}
     for layer in reversed(layers):
         for key, given in layer.values.items():
             chosen[key] = given
             origins[key] = layer.origin
-    return chosen, {key: origin for key, origin in origins.items() if BY_KEY[key].role == "setting"}
+    return chosen, {row.key: origins[row.key] for row in rows}
 
 
-def _read(chosen: Mapping[str, Given], problems: list[str]) -> Iterator[tuple[str, Any]]:
+def _read(rows: Sequence[Row], chosen: Mapping[str, Given], problems: list[str]) -> Iterator[tuple[str, Any]]:
     """The typed values; what cannot be read is told to `problems` and left out."""
-    for row in SETTINGS:
+    for row in rows:
         given = chosen.get(row.key)
         if given is None:
             continue

@@ -34,6 +34,7 @@ finds every mistake and fails if there is one, for CI: also a folder or file tha
 app; those are in `sessionware.settings`, which can be printed and shows no secret.
 """
 _TABLE: Final = "| variable | default | write | meaning |\n|---|---|---|---|\n"
+_PROXY_ALONE: Final = "Obeyed by `sessionware proxy` alone; elsewhere they are a warning.\n\n"
 _FILE: Final = """
 ## One complete file
 
@@ -47,7 +48,7 @@ def page() -> str:
     for section in dict.fromkeys(row.section for row in ROWS):
         rows = [row for row in ROWS if row.section == section]
         parts.append(f"\n## {section}\n\n")
-        parts.append(_names(rows) if rows[0].role == "proxy" else _TABLE + "".join(map(_line, rows)))
+        parts.append((_PROXY_ALONE if rows[0].role == "proxy" else "") + _TABLE + "".join(map(_line, rows)))
     return "".join([*parts, _FILE, example(), "```\n"])
 
 
@@ -56,17 +57,12 @@ def example() -> str:
     return files("sessionware.config").joinpath("example.toml").read_text("utf-8")
 
 
-def _names(rows: list[Row]) -> str:
-    names = ", ".join(f"`{row.name}`" for row in rows)
-    return f"{names} are {rows[0].meaning}; elsewhere they are a warning.\n"
-
-
 def _line(row: Row) -> str:
     return f"| `{row.name}` | {_default(row)} | {_cell(row.kind.writes)} | {_cell(row.meaning)} |\n"
 
 
 def _default(row: Row) -> str:
-    if row.role != "setting":
+    if row.role == "loading":
         return "-"
     shown = shown_as(row.kind, row.default)
     return "off" if shown == "off" else f"`{_cell(shown)}`"

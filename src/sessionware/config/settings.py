@@ -23,7 +23,7 @@ DAY: Final = 24 * HOUR
 
 MEMORY_SESSIONS: Final = 100_000  # what the memory store holds unless MAX_SESSIONS says otherwise
 DEFAULT_COOKIE: Final = "on"  # SESSION_COOKIE=on: a cookie by the safest name that its attributes allow
-SECRETS: Final = frozenset({"jwt_secret", "secret_keys"})  # never shown, not even in part
+SECRETS: Final = frozenset({"jwt_secret", "secret_keys", "upstream_authorization"})  # never shown, not even in part
 SET: Final = "(set)"  # what stands where a secret is not shown
 SERVER_IS_TRUSTED: Final = "server"  # TRUSTED_PROXIES=server: the ASGI server has looked behind the proxies
 EXEMPT_PATHS: Final = (

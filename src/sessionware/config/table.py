@@ -11,6 +11,8 @@ from sessionware.config import keys, kinds, shapes
 from sessionware.config.given import Given, Kind
 from sessionware.config.issuers import issuers
 from sessionware.config.kinds import choice, duration, number, size, switch, text, texts, word
+from sessionware.config.proxy_rows import PROXY_ROWS
+from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import DAY, MINUTE, SECOND, SECRETS, Preset, Settings
 from sessionware.core.store import LINKS_MAX
 
@@ -56,9 +58,11 @@ class Row(Struct, frozen=True):
         return self.kind.read(Given(value, source, self.is_secret))
 
 
-DEFAULTS: Final[Mapping[str, Any]] = dict(
-    zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
-)  # fmt: skip
+DEFAULTS: Final[Mapping[str, Any]] = {
+    key: default
+    for each in (Settings, ProxySettings)
+    for key, default in zip(each.__struct_fields__, each.__struct_defaults__, strict=True)
+}
 _TYPES: Final = get_type_hints(Settings)
 
 
@@ -133,7 +137,7 @@ _LIVES = _section(
         "CLEANUP_INTERVAL": (duration(100, DAY), "between two sweeps for expired sessions"),
         "MAX_SESSIONS_PER_USER": (
             number(1, CAP_MAX, off=True, why="more sessions of one user make evicting slow"),
-            "live sessions of one user; anonymous sessions are not counted",
+            "live sessions of one user (`sessionware proxy`: 100); anonymous sessions are not counted",
         ),
         "ON_USER_FULL": (
             _one_of("on_user_full"),
@@ -234,7 +238,10 @@ _LIMITS = _section(
     "Limits",
     {
         "LIMITS": (kinds.limits(), "separated by `;` or newlines; see the grammar"),
-        "CREATE_LIMIT": (kinds.one_limit(), "the budget for making sessions (without a user: per client)"),
+        "CREATE_LIMIT": (
+            kinds.one_limit(),
+            "the budget for making sessions (`sessionware proxy`: 600; without a user: per client)",
+        ),
         "EXEMPT_PATHS": (texts(shapes.exempt_path, "paths"), "no session and no limits here"),
         "RATELIMIT_HEADERS": (
             _one_of("ratelimit_headers"),
@@ -258,22 +265,12 @@ _EDGE = _section(
     },
 )
 
-_PROXY = _section(
-    "The proxy's own",
-    dict.fromkeys(
-        [
-            "UPSTREAMS", "UPSTREAM_SELECTION", "ON_UPSTREAM_LOST", "UPSTREAM_CONNECT_TIMEOUT", "UPSTREAM_TIMEOUT",
-            "STREAM_IDLE_TIMEOUT", "MAX_BODY", "MCP_LIMIT_ANSWER", "FORWARD_AUTHORIZATION", "UPSTREAM_AUTHORIZATION",
-            "ADMIN_BIND", "DRAIN_DELAY", "DRAIN_TIMEOUT", "POOLS",
-        ],
-        (_ANY, "obeyed by `sessionware proxy` alone"),
-    ),
-    role="proxy",
-)  # fmt: skip
+_PROXY = _section("The proxy's own", PROXY_ROWS, role="proxy")
 
 ROWS: Final = (*_LOADING, *_STORE, *_LIVES, *_PRESENTED, *_IDENTITY, *_LIMITS, *_EDGE, *_PROXY)
 BY_KEY: Final[Mapping[str, Row]] = {row.key: row for row in ROWS}
 SETTINGS: Final = tuple(row for row in ROWS if row.role == "setting")
+PROXY_SETTINGS: Final = tuple(row for row in ROWS if row.role == "proxy")
 PRESETS: Final[Mapping[str, Mapping[str, str]]] = {
     "dev": {"store": "memory://", "session_ttl": "300", "cleanup_interval": "60", "anonymous": "named"},
     "single": {"store": "sqlite:///sessionware.db", "session_ttl": "3600", "cleanup_interval": "120"},
