@@ -180,7 +180,7 @@ class ResponseReader:
     def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._at == _AT_DONE:
                 self.is_reusable = False
             else:
@@ -204,7 +204,7 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._at != _AT_HEAD:  # RFC 9110 6.5.1: trailers may be dropped, and are
             return
-        name = name.lower()
+        name, value = name.lower(), value.rstrip(b" \t")
         if len(name) + len(value) > LINE_MAX:
             self._refusal = f"header {name[:64].decode('ascii', 'replace')} is over {LINE_MAX} bytes"
         if name in _FRAMING:
@@ -214,6 +214,8 @@ class ResponseReader:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._at != _AT_HEAD:  # of a second answer, that nobody asked for
+            return
         status = self._parser.get_status_code()
         refusal = self._refuse_head(status)
         if refusal:
