@@ -39,7 +39,7 @@ class Flood(Struct, frozen=True):
 
 
 class Stall(Struct, frozen=True):
-    """Do nothing until the test calls `go_on`, or the peer is gone; `reads_on` off leaves what it sends in the socket."""
+    """Do nothing until `go_on`, or until the peer is gone; without `reads_on` what it sends stays in the socket."""
 
     reads_on: bool = True
 
@@ -227,6 +227,7 @@ class ScriptedUpstream:
         finally:
             going_on.cancel()
             gone.cancel()
+            await asyncio.wait({going_on, gone})  # else the next read would meet this one
 
 
 async def _until_gone(reader: asyncio.StreamReader) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import functools
-import os
-from contextlib import asynccontextmanager
+import inspect
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -14,6 +15,7 @@ from sessionware.testing.scripted_upstream import Say, answer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 BOUND = 20
+UNBOUNDED = WireLimits()
 QUICK = Deadlines(connect=0.3, head=0.3, idle=0.3)
 GET = UpstreamRequest("GET", b"/")
 POST = UpstreamRequest("POST", b"/mcp", ((b"content-type", b"application/json"),), b"{}")
@@ -34,8 +36,6 @@ def on_both_loops(story):
 
 
 def signature_with_loop(story):
-    import inspect
-
     own = inspect.signature(story)
     first = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)
     return own.replace(
@@ -45,15 +45,28 @@ def signature_with_loop(story):
 
 async def leaving_nothing(story, arguments):
     await asyncio.get_running_loop().run_in_executor(None, int)  # the loop's own threads and files exist from here on
-    files = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     async with asyncio.timeout(BOUND):
         await story(**arguments)
-        while len(asyncio.all_tasks()) > 1 or len(os.listdir("/proc/self/fd")) > files:
-            await asyncio.sleep(0.01)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            while len(asyncio.all_tasks()) > 1 or open_files() - before:
+                await asyncio.sleep(0.01)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert open_files() - before == set()
+
+
+def open_files():
+    """Sockets and files by what they are; a loop's own event descriptors come and go."""
+    found = set()
+    for number in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(number.readlink()))
+    return {one for one in found if one.startswith(("socket:", "/"))}
 
 
 @asynccontextmanager
-async def scene(*turns, limits=WireLimits(), tls=None, client_tls=None, **more):
+async def scene(*turns, limits=UNBOUNDED, tls=None, client_tls=None, **more):
     """An upstream that plays these turns, and a wire to it; both are closed, and no connection outlives them."""
     async with ScriptedUpstream(*turns, tls=tls, **more) as upstream:
         wire = Wire(read_address(upstream.url), limits, tls=client_tls)

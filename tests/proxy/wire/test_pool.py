@@ -1,10 +1,12 @@
 """Which connection carries a request, when a second one may, and how many there are."""
 
 import asyncio
+import socket
+import time
 
 import pytest
 
-from sessionware.proxy.wire import Deadlines, UpstreamRequest, WireLimits
+from sessionware.proxy.wire import Address, Deadlines, UpstreamRequest, Wire, WireLimits
 from sessionware.testing.scripted_upstream import Close, Reset, Say, Stall, answer
 from tests.proxy.wire.scene import GET, OK, POST, QUICK, ask, on_both_loops, scene
 
@@ -60,8 +62,31 @@ async def test_a_post_after_the_upstream_closed_an_idle_connection_goes_over_a_n
     async with scene([*OK, Close()], OK) as (upstream, wire):
         assert await ask(wire, POST) == (200, b"ok", None)
         await upstream.until(open_connections=0)
+        await asyncio.sleep(0.05)  # the news of it is on its way
         assert await ask(wire, POST) == (200, b"ok", None)
         assert (len(upstream.requests), upstream.accepted) == (2, 2)
+
+
+@on_both_loops
+async def test_a_post_is_not_lost_on_a_connection_whose_end_the_loop_has_not_heard_of():
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        wire = Wire(Address(host="127.0.0.1", port=listener.getsockname()[1]))
+
+        async def serve_one():
+            accepted = (await loop.sock_accept(listener))[0]
+            await loop.sock_recv(accepted, 4096)
+            await loop.sock_sendall(accepted, answer(200, b"ok"))
+            return accepted
+
+        accepted, first = await asyncio.gather(serve_one(), ask(wire, POST))
+        accepted.close()
+        time.sleep(0.6)  # noqa: ASYNC251 - the loop is blocked: it cannot hear
+        accepted, second = await asyncio.gather(serve_one(), ask(wire, POST))
+        accepted.close()
+        await wire.aclose()
+        assert [first, second] == [(200, b"ok", None)] * 2
 
 
 @on_both_loops

@@ -33,7 +33,7 @@ def read(slices, *, to_head=False, is_closed=False):
 
 
 def joined(events):
-    result = []
+    result: list[object] = []
     for event in events:
         if isinstance(event, bytes) and result and isinstance(result[-1], bytes):
             result[-1] += event
@@ -64,7 +64,9 @@ WHOLE = {
         True,
     ),
     "informational answers first": (
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\na",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        + OK
+        + b"Content-Length: 1\r\n\r\na",
         [head(200, (b"content-length", b"1")), b"a", END],
         True,
     ),
@@ -215,7 +217,10 @@ def test_an_answer_to_head_has_no_body_whatever_it_says():
 
 
 def test_an_answer_to_head_that_closes_is_not_reusable():
-    assert read([OK + b"Connection: close\r\n\r\n"], to_head=True) == ([head(200, (b"connection", b"close")), END], False)
+    assert read([OK + b"Connection: close\r\n\r\n"], to_head=True) == (
+        [head(200, (b"connection", b"close")), END],
+        False,
+    )
     assert read([b"HTTP/1.0 200 OK\r\n\r\n"], to_head=True) == ([head(200), END], False)
 
 
@@ -225,7 +230,8 @@ def test_a_body_without_length_lasts_until_the_end_of_the_stream():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"HT", OK, OK + b"Content-Length: 2\r\n\r\na", CHUNKED + b"3\r\nabc\r\n", CHUNKED + b"3\r\nabc\r\n0\r\n"]
+    "data",
+    [b"", b"HT", OK, OK + b"Content-Length: 2\r\n\r\na", CHUNKED + b"3\r\nabc\r\n", CHUNKED + b"3\r\nabc\r\n0\r\n"],
 )
 def test_the_end_of_the_stream_breaks_what_is_not_whole(data):
     events, is_reusable = read([data] if data else [], is_closed=True)

@@ -31,6 +31,16 @@ class Pool:
         self._sweeping: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None
 
+    def take_idle(self) -> Connection | None:
+        """The youngest idle connection that is still open: the others may then grow old and be closed."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection, until = self._idle.popitem()
+            if now < until and connection.can_be_reused():
+                return connection
+            connection.abort()
+        return None
+
     async def take(self, within: float, *, fresh: bool = False) -> Connection:
         """Get a connection that nobody uses; `fresh` prefers a new one to an idle one.
 
@@ -40,7 +50,7 @@ class Pool:
             raise NotDelivered(self._address, Reason.WIRE_CLOSED, "the wire is closed")
         has_slot = self._slots < self._limits.connections
         if not (fresh and has_slot):
-            idle = self._take_idle()
+            idle = self.take_idle()
             if idle is not None:
                 return idle
         reason, deed = Reason.NO_FREE_CONNECTION, f"all {self._limits.connections} connections are in use"
@@ -99,16 +109,6 @@ class Pool:
                 self._emptied.set()
 
     # -- slots ---------------------------------------------------------------------------------------------------
-
-    def _take_idle(self) -> Connection | None:
-        """The youngest idle connection that is still open: the others may then grow old and be closed."""
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            connection, until = self._idle.popitem()
-            if now < until and connection.can_be_reused():
-                return connection
-            connection.abort()
-        return None
 
     async def _wait_for_slot(self) -> Connection | None:
         """Wait for a connection; None is a slot to open one in."""

@@ -17,6 +17,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9112 3.2.1, origin-form alone: no scheme, no authority (a leading // would be one), nothing unprintable.
 _TARGET: Final = re.compile(rb"/(?!/)[!\"$-~]*")
+_USUAL_METHODS: Final = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Framing and the connection are ours (RFC 9110 7.6.1; RFC 9112 6): what a client said about its own stops here.
 _OURS: Final = frozenset({
@@ -61,11 +62,12 @@ _IS_PLAIN: Final = 2
 
 def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
     """Write the head. Raises UnwritableRequest when a part of it could be read as something else."""
-    if not _METHOD.fullmatch(request.method) or request.method == "CONNECT":
-        raise UnwritableRequest(f"method {request.method[:32]!r} cannot be forwarded")
+    method = request.method
+    if method not in _USUAL_METHODS and (method == "CONNECT" or not _METHOD.fullmatch(method)):
+        raise UnwritableRequest(f"method {method[:32]!r} cannot be forwarded")
     if not _TARGET.fullmatch(request.target):
         raise UnwritableRequest(f"target {request.target[:64]!r} must be a path: one leading /, printable, no fragment")
-    pieces = [request.method.encode(), b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
+    pieces = [method.encode(), b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
     singles: set[bytes] = set()
     lines = 2  # the request line and Host
     for name, value in request.headers:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 HEAD_MAX: Final = 64 * 1024  # bytes of one head
 LINES_MAX: Final = 100  # headers of one head
-LINE_MAX: Final = 16 * 1024  # bytes of one header, name and value
+LINE_MAX: Final = 16 * 1024  # bytes of one line of a head
 INFORMATIONAL_MAX: Final = 16  # 1xx heads before the answer: more is a flood
 OVERHEAD_MAX: Final = 64 * 1024  # bytes of chunk extensions and trailers that carry no body
 OVERHEAD_PER_BYTE: Final = 16  # a body sent in chunks of one byte needs 5
@@ -142,6 +142,8 @@ class ResponseReader:
             self._break("no HTTP/1 answer")
         elif len(head) > HEAD_MAX:
             self._break(f"its head is over {HEAD_MAX} bytes")
+        elif len(head) > LINE_MAX and max(map(len, head.split(b"\r\n"))) > LINE_MAX:
+            self._break(f"a header over {LINE_MAX} bytes")
         elif lines != head.count(b"\r\n"):
             self._break("a bare line feed in the head")
         elif lines - 2 > LINES_MAX:
@@ -205,8 +207,6 @@ class ResponseReader:
         if self._at != _AT_HEAD:  # RFC 9110 6.5.1: trailers may be dropped, and are
             return
         name, value = name.lower(), value.rstrip(b" \t")
-        if len(name) + len(value) > LINE_MAX:
-            self._refusal = f"header {name[:64].decode('ascii', 'replace')} is over {LINE_MAX} bytes"
         if name in _FRAMING:
             if name in self._framing and name != b"connection":
                 self._refusal = f"two headers {name.decode()}"

@@ -33,7 +33,7 @@ class Wire:
         Raises UnwritableRequest before anything else, NotDelivered, MayBeDelivered, BadAnswer, or what the body raises.
         """
         head = head_of(request, self._authority)
-        connection = await self._pool.take(deadlines.connect)
+        connection = self._pool.take_idle() or await self._pool.take(deadlines.connect)
         is_reused = connection.exchanges > 0
         try:
             return await connection.exchange(head, request, deadlines)
