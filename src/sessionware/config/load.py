@@ -44,7 +44,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-def load(
+def load(  # noqa: PLR0913  # each is a source of settings
     *,
     keywords: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -67,7 +67,7 @@ def load(
     return found
 
 
-def survey(
+def survey(  # noqa: PLR0913  # the same
     *,
     keywords: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,

@@ -1,4 +1,4 @@
-"""Public aids for testing: a client of any app, the store contract, a manual clock, fake issuers, failing stores."""
+"""Public aids for testing: an app client, the store contract, a manual clock, fakes of issuers, stores and upstreams."""
 
 import sys
 
@@ -13,9 +13,10 @@ from sessionware.testing.check import Report, Result, check_store
 from sessionware.testing.clock import ManualClock
 from sessionware.testing.contract import StoreContract
 from sessionware.testing.faulty import Fault, FaultyStore, Gate
+from sessionware.testing.scripted_upstream import Received, ScriptedUpstream
 from sessionware.testing.tokens import FakeIssuer, KeyServer, SigningKey
 
 __all__ = [
-    "Client", "FakeIssuer", "Fault", "FaultyStore", "Gate", "KeyServer", "Maker", "ManualClock", "Report", "Result",
-    "SigningKey", "StoreContract", "check_store", "client",
+    "Client", "FakeIssuer", "Fault", "FaultyStore", "Gate", "KeyServer", "Maker", "ManualClock", "Received", "Report",
+    "Result", "ScriptedUpstream", "SigningKey", "StoreContract", "check_store", "client",
 ]  # fmt: skip

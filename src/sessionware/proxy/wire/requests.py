@@ -1,0 +1,120 @@
+"""The only place that knows how a request is written to an upstream: its line, its headers, its framing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from sessionware.proxy.wire.faults import UnwritableRequest
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9112 3.2.1, origin-form alone: no scheme, no authority (a leading // would be one), nothing unprintable.
+_TARGET: Final = re.compile(rb"/(?!/)[!\"$-~]*")
+_USUAL_METHODS: Final = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Framing and the connection are ours (RFC 9110 7.6.1; RFC 9112 6): what a client said about its own stops here.
+_OURS: Final = frozenset({
+    b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection", b"te",
+    b"trailer", b"upgrade", b"expect", b"http2-settings",
+})  # fmt: skip
+# A second one of these lets two readers of one request disagree.
+_SINGLE: Final = frozenset({
+    b"authorization", b"content-type", b"content-encoding", b"cookie", b"date", b"from", b"last-event-id",
+    b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"origin", b"range", b"referer",
+    b"user-agent", b"x-session-id",
+})  # fmt: skip
+# RFC 9110 9.3: these have no body by themselves, so an empty one is not announced.
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
+# RFC 9110 9.2.2; PUT is left out because it is nothing without its body.
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class UpstreamRequest(Struct, frozen=True):
+    """What to ask an upstream. `target` is the raw path with its query; headers about framing are ignored.
+
+    A streamed body of known length is sent with `content_length`, else in chunks. A body of bytes knows its length.
+    """
+
+    method: str
+    target: bytes
+    headers: Headers = ()
+    body: bytes | AsyncIterator[bytes] = b""
+    content_length: int | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice equals sending it once, and it can be sent again at all."""
+        return self.method in _IDEMPOTENT and self.body == b""
+
+
+# Kinds of headers; bare numbers because each header of each request asks.
+_IS_OURS: Final = 0
+_IS_SINGLE: Final = 1
+_IS_PLAIN: Final = 2
+
+
+def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
+    """Write the head. Raises UnwritableRequest when a part of it could be read as something else."""
+    method = request.method
+    if method not in _USUAL_METHODS and (method == "CONNECT" or not _METHOD.fullmatch(method)):
+        raise UnwritableRequest(f"method {method[:32]!r} cannot be forwarded")
+    if not _TARGET.fullmatch(request.target):
+        raise UnwritableRequest(f"target {request.target[:64]!r} must be a path: one leading /, printable, no fragment")
+    pieces = [method.encode(), b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
+    singles: set[bytes] = set()
+    lines = 2  # the request line and Host
+    for name, value in request.headers:
+        kind = _kind(name)
+        if kind == _IS_OURS:
+            continue
+        if kind == _IS_SINGLE:
+            lowered = name.lower()
+            if lowered in singles:
+                raise UnwritableRequest(f"header {lowered.decode()} must stand once")
+            singles.add(lowered)
+        pieces += (name, b": ", value, b"\r\n")
+        lines += 1
+    framing = _framing(request)
+    pieces += (framing, b"\r\n")
+    head = b"".join(pieces)
+    _refuse_broken_lines(head, lines + (1 if framing else 0) + 1, request.headers)
+    return head
+
+
+def _framing(request: UpstreamRequest) -> bytes:
+    body = request.body
+    if isinstance(body, bytes):
+        return b"content-length: %d\r\n" % len(body) if body or request.method not in _BODILESS else b""
+    if request.content_length is None:
+        return b"transfer-encoding: chunked\r\n"
+    return b"content-length: %d\r\n" % request.content_length
+
+
+def _refuse_broken_lines(head: bytes, lines: int, headers: Headers) -> None:
+    # One look at the whole head instead of one at each value: this runs for every request.
+    if head.count(b"\n") == head.count(b"\r") == lines and b"\0" not in head:
+        return
+    guilty = next((name for name, value in headers if re.search(rb"[\r\n\0]", value)), b"?")
+    raise UnwritableRequest(f"header {guilty.decode()}: its value holds a line break or NUL")
+
+
+def chunk(part: bytes) -> bytes:
+    """Frame one part of a body of unknown length; an empty part is nothing, for an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+
+
+@lru_cache(maxsize=1024)
+def _kind(name: bytes) -> int:
+    if not _TOKEN.fullmatch(name):
+        raise UnwritableRequest(f"header name {name[:64]!r} is not a token")
+    lowered = name.lower()
+    if lowered in _OURS:
+        return _IS_OURS
+    return _IS_SINGLE if lowered in _SINGLE else _IS_PLAIN
