@@ -8,6 +8,7 @@ import pytest
 from sessionware.cli import main
 from tests.mcp_servers import CONFORMANCE, McpServer
 from tests.servers import free_port
+from tests.serving import Served
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,17 @@ def test_a_question_back_is_exit_code_1(examined, capsys):
 def test_a_refusal_is_one_clear_line(url, capsys):
     assert main(["call", url.replace("/mcp", "/elsewhere"), "recall"]) == 1
     assert capsys.readouterr().err == "sessionware: HTTP 404: Not Found\n"
+
+
+def test_a_servers_words_never_move_the_cursor(capsys):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+        body = b'{"error": {"code": 1, "message": "\\u001b[2Jgone\\nsessionware: all is well"}}'
+        await send({"type": "http.response.body", "body": body})
+
+    with Served(app, lifespan="off") as server:
+        assert main(["call", server.url, "recall"]) == 1
+    assert capsys.readouterr().err == "sessionware: HTTP 400, JSON-RPC 1:  [2Jgone sessionware: all is well\n"
 
 
 def test_a_server_that_is_not_there_is_one_clear_line(capsys):

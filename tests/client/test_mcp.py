@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from sessionware.client.mcp import McpClient
+from sessionware.client.mcp import MAX_ANSWER, McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import CONFORMANCE, McpServer
 from tests.servers import free_port
@@ -216,6 +216,32 @@ def test_tools_come_page_by_page():
     answers: list[Any] = [(200, {}, {"result": result}) for result in (DISCOVERED, *pages)]
     with scripted(*answers) as (_, url), McpClient(url) as mcp:
         assert [tool.name for tool in mcp.tools()] == ["a", "b"]
+
+
+def test_an_answer_without_an_end_is_given_up():
+    with (
+        scripted((200, {}, "x" * (MAX_ANSWER + 1))) as (_, url),
+        pytest.raises(McpRefused, match=f"more than {MAX_ANSWER} bytes"),
+        McpClient(url, is_legacy=True),
+    ):
+        pass
+
+
+def test_a_refused_initialized_notification_is_told():
+    with (
+        scripted((200, {}, {"result": {"protocolVersion": "2025-11-25"}}), (400, {}, "no")) as (_, url),
+        pytest.raises(McpRefused, match="HTTP 400: no"),
+        McpClient(url, is_legacy=True),
+    ):
+        pass
+
+
+def test_a_header_mismatch_that_no_argument_explains_stays_one():
+    mismatch = {"error": {"code": -32020, "message": "Mcp-Name does not match"}}
+    tools = {"tools": [{"name": "a"}]}
+    answers: list[Any] = [(200, {}, {"result": DISCOVERED}), (400, {}, mismatch), (200, {}, {"result": tools})]
+    with scripted(*answers) as (_, url), pytest.raises(McpRefused, match="does not match"), McpClient(url) as mcp:
+        mcp.call("a", {"b": 1})
 
 
 def test_a_server_that_is_not_there_raises_at_once():

@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
             print("\n".join(_line(tool) for tool in mcp.tools()))
             return 0
     except McpRefused as refused:
-        print(f"sessionware: {refused}", file=sys.stderr)
+        print(f"sessionware: {_printable(str(refused))}", file=sys.stderr)
     except httpx2.TimeoutException:
         print(f"sessionware: {given.url} did not answer in time", file=sys.stderr)
     except httpx2.HTTPError as error:
@@ -98,14 +98,19 @@ def _shown(item: Mapping[str, Any]) -> str:
 
 
 def _print_progress(params: Mapping[str, Any]) -> None:
-    said = [f"{params.get('progress')}/{params.get('total')}", str(params.get("message") or "")]
-    print("progress", " ".join(said).strip(), file=sys.stderr, flush=True)
+    said = f"progress {params.get('progress')}/{params.get('total')} {params.get('message') or ''}"
+    print(_printable(said).rstrip(), file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    """A server's words on a line of ours: nothing in them moves the cursor or begins another line."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _line(tool: Tool) -> str:
     """A tool as one would call it, for example `remember(text, handle?)`, and what it says of itself."""
     description = (tool.description or "").strip().partition("\n")[0]
-    return f"{tool.name}({', '.join(_parameters(tool.input_schema))})  {description}".rstrip()
+    return _printable(f"{tool.name}({', '.join(_parameters(tool.input_schema))})  {description}").rstrip()
 
 
 def _parameters(schema: Mapping[str, Any]) -> Iterator[str]:
