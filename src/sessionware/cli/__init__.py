@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
 
-from sessionware.cli import api_keys, checking, explain_token, keys, settings
+from sessionware.cli import api_keys, call, checking, explain_token, keys, settings
 from sessionware.errors import SessionwareError
 
 BAD_INPUT: Final = 2  # as argparse itself does
@@ -53,4 +53,5 @@ def _parser() -> argparse.ArgumentParser:
     api_keys.add_to(commands)
     explain_token.add_to(commands)
     settings.add_to(commands)
+    call.add_to(commands)
     return parser

@@ -1,0 +1,127 @@
+"""The command line of the exam: the official suite against our server directly, and through what stands in front.
+
+    python -m tests.conformance.run                                  # direct, both versions
+    python -m tests.conformance.run --url http://127.0.0.1:8080/mcp --spec-version 2026-07-28
+    python -m tests.conformance.run --times 2 --through 'sessionware proxy --port {port}'
+
+`--through` starts two replicas and then the command, with their URLs in SESSIONWARE_UPSTREAMS and in {upstreams}, runs
+the suite against one replica and through the command, and compares. Exit code 1: failures, or a difference.
+"""
+
+import argparse
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.conformance.suite import SPEC_VERSIONS, Result, SuiteBroken, SuiteMissing, run
+from tests.mcp_servers import CONFORMANCE, replicas
+from tests.servers import free_port
+
+REPLICAS: Final = 2
+START_WITHIN_S: Final = 30.0
+STOP_WITHIN_S: Final = 30.0  # open streams may finish
+PROBE_EVERY_S: Final = 0.05
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(argv)
+    try:
+        return 0 if all(_examine(given)) else 1
+    except (SuiteMissing, SuiteBroken, TimeoutError) as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.run", description=__doc__.splitlines()[0])
+    parser.add_argument("--url", help="examine what runs there, and start nothing")
+    parser.add_argument("--through", metavar="COMMAND", help="start this in front; {port}, {upstreams} are filled in")
+    parser.add_argument("--path", default="/mcp", help="the path of the endpoint that COMMAND serves")
+    parser.add_argument("--spec-version", action="append", choices=SPEC_VERSIONS, help="default: each in turn")
+    parser.add_argument("--times", type=int, default=1, help="how often in a row")
+    parser.add_argument("--output", type=Path, help="keep each check's details in this folder")
+    return parser
+
+
+def _examine(given: argparse.Namespace) -> list[bool]:
+    """A verdict for each server and version; the next is examined whatever the last one was."""
+    versions = given.spec_version or SPEC_VERSIONS
+    if given.url:
+        return [_passes(given, given.url, version, called="url") for version in versions]
+    with replicas(REPLICAS, module=CONFORMANCE) as servers:
+        urls = [server.url for server in servers]
+        if given.through:
+            with _in_front(given.through, urls) as port:
+                through = f"http://127.0.0.1:{port}{given.path}"
+                return [_passes_equally(given, version, direct=urls[0], through=through) for version in versions]
+        named = {f"replica-{place}": url for place, url in enumerate(urls, start=1)}
+        return [_passes(given, url, version, called=name) for version in versions for name, url in named.items()]
+
+
+def _passes(given: argparse.Namespace, url: str, version: str, *, called: str) -> bool:
+    results = [_run(given, url, version, called=called) for _ in range(given.times)]
+    return all(_is_clean(result) for result in results)
+
+
+def _passes_equally(given: argparse.Namespace, version: str, *, direct: str, through: str) -> bool:
+    """Whether the runs through the front find nothing, and count what the direct run counts."""
+    expected = _run(given, direct, version, called="direct")
+    found = [_run(given, through, version, called="through") for _ in range(given.times)]
+    for difference in {difference for result in found for difference in expected.differences(result)}:
+        print(f"  direct and through differ: {difference}")
+    return all(_is_clean(result) for result in [expected, *found]) and all(result == expected for result in found)
+
+
+def _run(given: argparse.Namespace, url: str, version: str, *, called: str) -> Result:
+    result = run(url, version, output=given.output and given.output / version / called)
+    print(f"{version} {called}: {result.total}", flush=True)
+    for failure in result.failures:
+        print(f"  {failure}")
+    return result
+
+
+def _is_clean(result: Result) -> bool:
+    return result.total.failed == 0 and result.total.passed > 0
+
+
+@contextmanager
+def _in_front(command: str, urls: list[str]) -> Iterator[int]:
+    """The command runs on a free port, and its process is ended afterwards."""
+    port, upstreams = free_port(), ",".join(urls)
+    words = [word.format(port=port, upstreams=upstreams) for word in shlex.split(command)]
+    environment = os.environ | {"SESSIONWARE_UPSTREAMS": upstreams, "SESSIONWARE_PORT": str(port)}
+    process = subprocess.Popen(words, env=environment)
+    try:
+        _wait_for(port, process)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"nothing answers on port {port} (exit code {process.poll()})") from error
+            time.sleep(PROBE_EVERY_S)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
