@@ -8,7 +8,7 @@ import pytest
 from sessionware.cli import main
 from tests.mcp_servers import CONFORMANCE, McpServer
 from tests.servers import free_port
-from tests.serving import Served
+from tests.serving import Server
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_servers_words_never_move_the_cursor(capsys):
         body = b'{"error": {"code": 1, "message": "\\u001b[2Jgone\\nsessionware: all is well"}}'
         await send({"type": "http.response.body", "body": body})
 
-    with Served(app, lifespan="off") as server:
+    with Server(app) as server:
         assert main(["call", server.url, "recall"]) == 1
     assert capsys.readouterr().err == "sessionware: HTTP 400, JSON-RPC 1:  [2Jgone sessionware: all is well\n"
 

@@ -11,7 +11,7 @@ from sessionware.client.mcp import MAX_ANSWER, McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import CONFORMANCE, McpServer
 from tests.servers import free_port
-from tests.serving import Served
+from tests.serving import Server
 
 DISCOVERED = {"supportedVersions": ["2026-07-28"]}
 
@@ -59,7 +59,7 @@ class Scripted:
 @contextmanager
 def scripted(*answers):
     script = Scripted(*answers)
-    with Served(script, lifespan="off") as server:
+    with Server(script) as server:
         yield script, server.url + "/mcp"
 
 

@@ -1,4 +1,4 @@
-"""Public aids for testing: an app client, the store contract, a manual clock, fakes of issuers, stores and upstreams."""
+"""Public aids for testing: a client for apps, the store contract, a manual clock, fakes of issuers and upstreams."""
 
 import sys
 
