@@ -1,4 +1,4 @@
-"""Public aids for testing: an app client, the store contract, a manual clock, fakes of issuers, stores and upstreams."""
+"""Public aids for testing: an app client, the store contract, a manual clock, fake issuers, stores and upstreams."""
 
 import sys
 
