@@ -54,10 +54,7 @@ class UpstreamRequest(Struct, frozen=True):
         return self.method in _IDEMPOTENT and self.body == b""
 
 
-# Kinds of headers; bare numbers because each header of each request asks.
-_IS_OURS: Final = 0
-_IS_SINGLE: Final = 1
-_IS_PLAIN: Final = 2
+_MAY_REPEAT: Final = b""
 
 
 def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
@@ -71,14 +68,13 @@ def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
     singles: set[bytes] = set()
     lines = 2  # the request line and Host
     for name, value in request.headers:
-        kind = _kind(name)
-        if kind == _IS_OURS:
+        single = _single_name(name)
+        if single is None:
             continue
-        if kind == _IS_SINGLE:
-            lowered = name.lower()
-            if lowered in singles:
-                raise UnwritableRequest(f"header {lowered.decode()} must stand once")
-            singles.add(lowered)
+        if single:
+            if single in singles:
+                raise UnwritableRequest(f"header {single.decode()} must stand once")
+            singles.add(single)
         pieces += (name, b": ", value, b"\r\n")
         lines += 1
     framing = _framing(request)
@@ -111,10 +107,11 @@ def chunk(part: bytes) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _kind(name: bytes) -> int:
+def _single_name(name: bytes) -> bytes | None:
+    """The name under which a header must stand once, _MAY_REPEAT, or None for what is never copied."""
     if not _TOKEN.fullmatch(name):
         raise UnwritableRequest(f"header name {name[:64]!r} is not a token")
     lowered = name.lower()
     if lowered in _OURS:
-        return _IS_OURS
-    return _IS_SINGLE if lowered in _SINGLE else _IS_PLAIN
+        return None
+    return lowered if lowered in _SINGLE else _MAY_REPEAT
