@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Public aids for testing: a client for apps, the store contract, a manual clock, fakes of issuers and upstreams."""
-=======
-"""Public aids for testing: an app client, the store contract, a manual clock, fake issuers, stores and upstreams."""
->>>>>>> wire
 
 import sys
 
