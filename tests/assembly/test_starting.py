@@ -1,6 +1,7 @@
 """How an app starts: what can never work stops it, a store that is away does not."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from sessionware import SessionMiddleware
+from sessionware import SessionMiddleware, StoreUnavailable
 from tests.asgi.test_guard import count
 
 AWAY = "redis://:secret-word@127.0.0.1:1/0"
@@ -76,8 +77,13 @@ def test_while_the_store_is_away_requests_are_503_at_once_and_exempt_paths_are_s
             began = asyncio.get_running_loop().time()
             answers = await asyncio.gather(*[client.get("/") for _ in range(20)], client.get("/health"))
             assert asyncio.get_running_loop().time() - began < 3
-        assert [answer.status_code for answer in answers] == [503] * 20 + [200]
-        assert answers[-1].text == "docs"
+            assert [answer.status_code for answer in answers] == [503] * 20 + [200]
+            assert answers[-1].text == "docs"
+            with contextlib.suppress(StoreUnavailable):
+                await app.sessionware.start()
+            began = asyncio.get_running_loop().time()
+            assert (await client.get("/")).status_code == 503
+            assert asyncio.get_running_loop().time() - began < 0.5, "it was tried before, and still waits"
         await app.sessionware.aclose()
 
     asyncio.run(live())

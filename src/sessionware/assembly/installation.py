@@ -51,6 +51,7 @@ class Sessionware:
         self._audit = open_sink(self.settings.audit) if self.settings.audit else None
         self.at_work: Engine | None = None  # what the edge works with, once started
         self._starting: asyncio.Task[Engine] | None = None
+        self._is_missing = False  # the store was not there when it was last tried
         self._open = contextlib.AsyncExitStack()
         self._listener = Listener()
 
@@ -104,6 +105,8 @@ class Sessionware:
             self._starting = loop.create_task(self._start())
             self._starting.add_done_callback(self._has_started)
         starting = self._starting
+        if within is not None and self._is_missing:
+            within = 0.0  # it was tried before: it is connected to in the background, and nobody waits for it
         await asyncio.wait([starting], timeout=within)
         if not starting.done():
             raise StoreUnavailable("the store is being connected to, and has not answered yet")
@@ -112,6 +115,7 @@ class Sessionware:
     def _has_started(self, starting: asyncio.Task[Engine]) -> None:
         """Say why a start has failed, once for everybody who waited for it."""
         self._starting = None
+        self._is_missing = starting.cancelled() or starting.exception() is not None
         error = None if starting.cancelled() else starting.exception()
         if isinstance(error, StoreUnavailable):
             log.error("the store %s cannot be reached: %s", without_password(self.settings.store), error)
