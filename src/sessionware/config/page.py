@@ -34,7 +34,9 @@ finds every mistake and fails if there is one, for CI: also a folder or file tha
 app; those are in `sessionware.settings`, which can be printed and shows no secret.
 """
 _TABLE: Final = "| variable | default | write | meaning |\n|---|---|---|---|\n"
-_PROXY_ALONE: Final = "Obeyed by `sessionware proxy` alone; elsewhere they are a warning.\n\n"
+_PROXY_ALONE: Final = (
+    "For `sessionware proxy`, which is being built: nothing obeys them yet, and an app that is given one warns.\n\n"
+)
 _FILE: Final = """
 ## One complete file
 
