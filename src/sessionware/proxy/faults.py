@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sessionware.asgi.problems import Problem, problem
 from sessionware.proxy.health import RETRY_MS
 from sessionware.proxy.wire import NotDelivered, WireFault
 
-UNAVAILABLE = "upstream_unavailable"
-TIMEOUT = "upstream_timeout"
+UNAVAILABLE: Final = "upstream_unavailable"
+TIMEOUT: Final = "upstream_timeout"
 
 
 def fault_problem(fault: WireFault) -> Problem:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from sessionware.proxy.addresses import UpstreamAddress
 from sessionware.proxy.health import Failure, Health, connected, failed
 from sessionware.proxy.upstreams import Pool
-from sessionware.proxy.wire import Address, NotDelivered, Reason, Wire
+from sessionware.proxy.wire import Address, NotDelivered, Reason, Wire, WireLimits
 
-_HARMLESS = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED})  # they tell nothing of the upstream
+_LIMITS: Final = WireLimits(connections=4_096)  # each open event stream holds one
+_HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED})  # they tell nothing of the upstream
 
 
 class Upstream:
@@ -18,7 +20,7 @@ class Upstream:
 
     def __init__(self, address: UpstreamAddress) -> None:
         self.address = address
-        self.wire = Wire(_place(address))
+        self.wire = Wire(_place(address), _LIMITS)
         self.health = Health()
 
     @property
