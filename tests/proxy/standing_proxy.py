@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import uvicorn
 
+from sessionware import Sessionware
 from sessionware.assembly.proxying import proxy
 from sessionware.clock import wall_ms
 from tests.serving import Server
@@ -23,9 +24,16 @@ TOKENS = {"jwt_secret": SECRET, "jwt_issuer": ISSUER, "jwt_audience": "mcp"}
 @contextmanager
 def serving(upstreams: str, **keywords: Any) -> Iterator[Server]:
     """A proxy in front of these upstreams; the environment plays no part."""
+    with installed(upstreams, **keywords) as (server, _):
+        yield server
+
+
+@contextmanager
+def installed(upstreams: str, **keywords: Any) -> Iterator[tuple[Server, Sessionware]]:
+    """The same, and the installation behind it."""
     app = proxy(environ={}, upstreams=upstreams, **{"limits": "off", **keywords})
     with Server(app, lifespan="on") as server:
-        yield server
+        yield server, app.sessionware
 
 
 def token(sub: str, **claims: Any) -> str:

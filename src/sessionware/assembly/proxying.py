@@ -12,6 +12,7 @@ from sessionware.assembly.middleware import SessionMiddleware
 from sessionware.config.load import load
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
+from sessionware.core.store import Store
 from sessionware.errors import ConfigError
 from sessionware.proxy.app import ProxyApp
 from sessionware.proxy.forwarding import PoolTerms
@@ -22,8 +23,11 @@ from sessionware.proxy.wire import Deadlines
 _NEVER_S: Final = 10 * 365 * 86_400.0  # STREAM_IDLE_TIMEOUT=off
 
 
-def proxy(*, environ: Mapping[str, str] | None = None, **keywords: Any) -> SessionMiddleware:
-    """The proxy that these settings describe, as an app to be served. Raises ConfigError."""
+def proxy(
+    *, environ: Mapping[str, str] | None = None, store: Store | str | None = None, **given: Any
+) -> SessionMiddleware:
+    """The proxy that these settings describe, as an app to be served; `store` is a URL or ready. Raises ConfigError."""
+    keywords = {**given, "store": store} if isinstance(store, str) else given
     loaded = load(keywords=keywords, environ=environ, for_proxy=True)
     if loaded.proxy is None:
         raise ConfigError("the settings were read without those of the proxy")
@@ -35,7 +39,8 @@ def proxy(*, environ: Mapping[str, str] | None = None, **keywords: Any) -> Sessi
         is_result=loaded.proxy.mcp_limit_answer == "tool_result",
     )
     settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
-    middleware = SessionMiddleware(app, Sessionware(settings))
+    ready = None if isinstance(store, str) else store
+    middleware = SessionMiddleware(app, Sessionware(settings, store=ready, observers=[app.closer]))
     middleware.in_front_of(app.entrance)
     return middleware
 
@@ -55,4 +60,5 @@ def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
             head=proxy.timeout_of(pool.name) / 1000,
             idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
         ),
+        max_links=settings.max_links,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from sessionware.asgi.passage import Passage
 from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
 from sessionware.core.session import Link
@@ -43,8 +45,17 @@ def _key(passage: Passage) -> bytes:
     return owner + b"\0" + visit.client.encode()
 
 
-async def remember(passage: Passage, pool: Pool, upstream: str, upstream_id: str, hello: Hello) -> bytes:
-    """Keep a legacy session that an upstream has begun; answers our id for it.
+class Begun(Struct, frozen=True):
+    """A legacy session that an upstream has begun: where, what it is called there, and who asked for it."""
+
+    pool: str
+    upstream: str
+    upstream_id: str
+    hello: Hello
+
+
+async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
+    """Keep a legacy session; answers our id for it. Over `at_most` of one session the longest unused one ends.
 
     A session that this very initialize has made lends its own id. Raises StoreUnavailable, SessionNotFound.
     """
@@ -54,11 +65,11 @@ async def remember(passage: Passage, pool: Pool, upstream: str, upstream_id: str
     birth, now = session.record.birth, runtime.now()
     ours = session.id if session.hands_out else mint(birth.tag, runtime.entropy(SECRET_ENTROPY_BYTES)).text
     link = Link(
-        key=runtime.addresses.link_key(birth.key.bucket, ours), session=birth.key, owner=birth.owner, pool=pool.name,
-        upstream=upstream, upstream_id=upstream_id, version=hello.version, created_at=now, seen_at=now,
-        client=hello.client,
+        key=runtime.addresses.link_key(birth.key.bucket, ours), session=birth.key, owner=birth.owner,
+        pool=begun.pool, upstream=begun.upstream, upstream_id=begun.upstream_id, version=begun.hello.version,
+        created_at=now, seen_at=now, client=begun.hello.client,
     )  # fmt: skip
-    linked = await runtime.store.link(link, operation=runtime.operation(), now=now)
+    linked = await runtime.store.link(link, operation=runtime.operation(), now=now, at_most=at_most)
     runtime.unlinked(linked.unlinked)
     return ours.encode()
 

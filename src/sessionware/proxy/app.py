@@ -13,6 +13,7 @@ from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.refusing import refuse, respond
 from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
+from sessionware.proxy.closing import UpstreamCloser
 from sessionware.proxy.entrance import Entrance
 from sessionware.proxy.faults import fault_problem
 from sessionware.proxy.forwarding import Forwarding, PoolTerms
@@ -26,7 +27,10 @@ log: Final = logging.getLogger("sessionware")
 
 
 class ProxyApp:
-    """Forwards to the upstreams of these pools. `entrance` is what the middleware in front of it asks first."""
+    """Forwards to the upstreams of these pools.
+
+    `entrance` is what the middleware in front of it asks first, `closer` an observer of the ends of sessions.
+    """
 
     def __init__(
         self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, max_body: int, is_result: bool = False
@@ -35,6 +39,7 @@ class ProxyApp:
         self.entrance = Entrance(Routes(pools), max_body=max_body, is_result=is_result)
         self._terms = terms
         self._upstreams = Upstreams(pools)
+        self.closer = UpstreamCloser(self._upstreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

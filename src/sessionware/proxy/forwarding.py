@@ -12,19 +12,21 @@ from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.refusing import respond
 from sessionware.core.session import Link
+from sessionware.core.store import LINKS_MAX
 from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
-from sessionware.proxy.affinity import forget, forget_unused, in_order, link_of, remember
+from sessionware.proxy.affinity import Begun, forget, forget_unused, in_order, link_of, remember
 from sessionware.proxy.asked import Asked
+from sessionware.proxy.closing import close_upstream
 from sessionware.proxy.faults import unavailable, unusable
-from sessionware.proxy.headers import SESSION_ID, Disclosure, Onward, Sender, to_upstream
+from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.relaying import relay
 from sessionware.proxy.standing import Upstream, Upstreams
-from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest, WireFault
+from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
 
 NOT_FOUND: Final = 404
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -36,6 +38,7 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
 
     disclosure: Disclosure = Disclosure()
     deadlines: Deadlines = Deadlines()
+    max_links: int = LINKS_MAX
 
 
 class Forwarding:
@@ -156,17 +159,9 @@ class Forwarding:
         """Keep the session that the upstream has begun; if that fails, it ends there again."""
         hello = self._asked.hello
         assert hello is not None  # noqa: S101  # the caller has looked
+        begun = Begun(self._asked.route.pool.name, upstream.name, named.decode("ascii"), hello)
         try:
-            return await remember(self._passage, self._asked.route.pool, upstream.name, named.decode("ascii"), hello)
+            return await remember(self._passage, begun, at_most=self._terms.max_links)
         except (StoreUnavailable, SessionNotFound):
-            await self._end_upstream(upstream, named)
+            await close_upstream(upstream, named)
             raise
-
-    async def _end_upstream(self, upstream: Upstream, named: bytes) -> None:
-        target = upstream_target(self._asked.route, upstream.address)
-        try:
-            response = await upstream.wire.send(UpstreamRequest("DELETE", target, [(SESSION_ID, named)]))
-        except WireFault as fault:
-            log.warning("a session was left behind: %s", fault)
-        else:
-            await response.aclose()
