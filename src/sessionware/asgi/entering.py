@@ -12,6 +12,7 @@ from sessionware.asgi.messages import Scope
 from sessionware.asgi.missing import NONE, Making, made_if_absent, made_without_id, may_begin_anew
 from sessionware.asgi.problems import Problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url, read
+from sessionware.asgi.routing import Routed
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.decision import Allowed, Refused
@@ -39,21 +40,28 @@ class Entered(Struct, frozen=True, gc=False):
 
 
 class Call(Struct, frozen=True, gc=False):
-    """One request or handshake: who asks, about what, when. `opens`: its session is open from now on."""
+    """One request or handshake: who asks, about what, when. `opens`: its session is open from now on.
+
+    `routed` is what a proxy knows of it.
+    """
 
     visit: Visit
     facts: Facts
     now: int
     opens: bool = False
     ticket: Spend | None = None
+    routed: Routed | None = None
 
 
-async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: str | None = None) -> Entered | Problem:
+async def enter(
+    engine: Engine, scope: Scope, *, opens: bool = False, body_id: str | None = None, routed: Routed | None = None
+) -> Entered | Problem:
     """Plan, admit, judge. `opens`: the session is open from now on, as for sockets.
 
-    `body_id` is an id that the body holds. Raises CrossSite, and what bad credentials do.
+    `body_id` is an id that the body holds, `routed` what a proxy knows of the request. Raises CrossSite,
+    and what bad credentials do.
     """
-    if not opens and body_id is None:
+    if not opens and body_id is None and routed is None:
         usual = _usual(engine, scope)
         if usual is not None:
             visit, facts, ask = usual
@@ -64,6 +72,8 @@ async def enter(engine: Engine, scope: Scope, *, opens: bool = False, body_id: s
                 return _turned_away(engine, visit, decision)
             visit.has_lived = False  # asked once more, and this time it may be made
     call = await _call(engine, scope, opens=opens, body_id=body_id)
+    if routed is not None:
+        call = replace(call, facts=replace(routed.facts, client=call.visit.client), routed=routed)
     if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
         engine.runtime.telemetry.cross_site(read(scope, engine.options.names).origin.decode("latin-1"))
         raise CrossSite("Cross-site request refused")
@@ -123,7 +133,8 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
     """Ask for the session that is meant; where there is none, for a new one if that may be."""
     visit, now = call.visit, call.now
     if visit.is_unsessioned:
-        return await _ask(engine, call, made_without_id(engine, visit, now))
+        makes = "as_set" if call.routed is None else call.routed.makes
+        return await _ask(engine, call, made_without_id(engine, visit, now, makes=makes))
     found = await _ask(engine, call, NONE if visit.has_lived else made_if_absent(engine, visit, now))
     if isinstance(found, Entered):
         visit.has_lived = True
@@ -174,7 +185,7 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         except BaseException:
             engine.gate.leases.release(ask.operation)
             raise
-        if ask is whole and engine.may_repeat(visit, call.facts.method):
+        if ask is whole and call.routed is None and engine.may_repeat(visit, call.facts.method):
             visit.remember(call.facts, whole.without_making(), planned.until)
         return Entered(visit, caller, call.facts, decision, making)
     if ticket is not None and decision.limit is not None and decision.limit.name == ticket.limit:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from sessionware.asgi.bodies import METHODS, id_in_body
 from sessionware.asgi.engine import Engine
-from sessionware.asgi.entering import enter
+from sessionware.asgi.entering import Entered, enter
 from sessionware.asgi.exchange import Exchange
 from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.passage import hide_user, pass_unseen
 from sessionware.asgi.problems import Problem, failed
 from sessionware.asgi.reading import is_preflight
 from sessionware.asgi.refusing import is_for_us, not_for_us, refuse, respond
+from sessionware.asgi.routing import Route, Routed
 from sessionware.asgi.socket import run_socket
 from sessionware.asgi.spend_header import hiding_spend
 from sessionware.errors import SessionwareError
 
 
-async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send: Send) -> None:
-    """Let a request or socket through to the app if it may; answer it if not."""
+async def guarded(  # noqa: PLR0913  # an ASGI call, and what it is served with
+    engine: Engine, app: App, scope: Scope, receive: Receive, send: Send, *, route: Route | None = None
+) -> None:
+    """Let a request or socket through to the app if it may; answer it if not. `route`: the app is a proxy."""
     options, path = engine.options, scope["path"]
     if options.allowed_hosts and not is_for_us(scope, options.allowed_hosts):
         await refuse(scope, receive, send, not_for_us())
@@ -32,16 +35,25 @@ async def guarded(engine: Engine, app: App, scope: Scope, receive: Receive, send
     if scope["type"] == "websocket":
         await run_socket(engine, app, scope, receive, send)
         return
-    body_id = None
-    if options.body_field and scope["method"].upper() in METHODS:
+    body_id, routed = None, None
+    if route is not None:
+        looked = await route.look_at(engine, scope, receive)
+        if isinstance(looked, Problem):
+            await respond(send, looked)
+            return
+        routed = looked
+    elif options.body_field and scope["method"].upper() in METHODS:
         body_id, receive = await id_in_body(receive, options.body_field)
     news = engine.ends.news
     try:
-        entered = await enter(engine, scope, body_id=body_id)
+        entered: Entered | Problem = await enter(engine, scope, body_id=body_id, routed=routed)
     except SessionwareError as error:
-        await respond(send, failed(error, style=options.ratelimit_headers))
-        return
+        entered = failed(error, style=options.ratelimit_headers)
     if isinstance(entered, Problem):
-        await respond(send, entered)
+        await respond(send, _told(routed, entered))
         return
     await Exchange(engine, scope, send, entered, news=news).run(app, receive)
+
+
+def _told(routed: Routed | None, answer: Problem) -> Problem:
+    return answer if routed is None else routed.told(answer)

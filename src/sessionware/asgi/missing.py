@@ -7,6 +7,7 @@ from typing import Final, assert_never
 from msgspec import Struct
 
 from sessionware.asgi.engine import Engine
+from sessionware.asgi.routing import Makes
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import NewSession
 from sessionware.core.ids import MintedId, SessionName
@@ -41,10 +42,12 @@ def made_if_absent(engine: Engine, visit: Visit, now: int) -> Making:
     return Making(new, target.text)
 
 
-def made_without_id(engine: Engine, visit: Visit, now: int) -> Making:
+def made_without_id(engine: Engine, visit: Visit, now: int, *, makes: Makes = "as_set") -> Making:
     """What a request without a session id gets. Raises NoSessionId where one is required."""
     options = engine.options
     choice = options.on_missing
+    if makes != "as_set" and choice != "reject":
+        choice = "create" if makes == "always" else "anonymous"
     if choice == "auto":
         choice = "lazy" if options.has_cookie else "create"
     match choice:

@@ -12,6 +12,7 @@ from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.passage import pass_unseen
 from sessionware.asgi.problems import failed
 from sessionware.asgi.refusing import refuse
+from sessionware.asgi.routing import Route
 from sessionware.assembly.api_at import ApiAt
 from sessionware.assembly.installation import Sessionware, given_or_made
 from sessionware.assembly.lifespan import CannotStart, Lifespan
@@ -43,6 +44,7 @@ class SessionMiddleware:
         self, app: App, sessionware: Sessionware | None = None, *, api: str | None = None, **settings: Any
     ) -> None:
         self.app = app
+        self._route: Route | None = None
         self._cors: App | None = None
         self._instead: App | None = None
         try:
@@ -61,6 +63,10 @@ class SessionMiddleware:
                 self._guarded, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                 allow_credentials=True, expose_headers=EXPOSED,
             )  # fmt: skip
+
+    def in_front_of(self, route: Route) -> None:
+        """The app is a proxy: ask it about each request first."""
+        self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -92,7 +98,7 @@ class SessionMiddleware:
         if self._api is not None and self._api.serves(scope):
             await self._api(scope, receive, send)
             return
-        await guarded(engine, self.app, scope, receive, send)
+        await guarded(engine, self.app, scope, receive, send, route=self._route)
 
 
 def _is_loop_running() -> bool:

@@ -1,0 +1,35 @@
+"""The only place that says what the edge asks of a proxy behind it, before it asks who a request comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from sessionware.asgi.engine import Engine
+from sessionware.asgi.messages import Receive, Scope
+from sessionware.asgi.problems import Problem
+from sessionware.core.request import Facts
+
+Makes = Literal["as_set", "always", "never"]
+
+
+class Routed(Struct, frozen=True, kw_only=True):
+    """What a proxy knows of one request. Its facts have no client yet.
+
+    `makes`: whether a session is made for a request that means none: as ON_MISSING says, always, or never. `told`
+    puts a refusal into the words of the request's protocol.
+    """
+
+    facts: Facts
+    told: Callable[[Problem], Problem]
+    makes: Makes = "as_set"
+
+
+class Route(Protocol):
+    """A proxy, as far as the edge knows it."""
+
+    async def look_at(self, engine: Engine, scope: Scope, receive: Receive) -> Routed | Problem:
+        """Find out what a request is about, or why it goes nowhere. May read its body and add to its scope."""
+        ...

@@ -1,0 +1,64 @@
+"""The only place that assembles the proxy: settings into pools, their terms, and the middleware in front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from sessionware.assembly.installation import Sessionware
+from sessionware.assembly.middleware import SessionMiddleware
+from sessionware.config.load import load
+from sessionware.config.proxy_settings import ProxySettings
+from sessionware.config.settings import Settings
+from sessionware.core.store import Store
+from sessionware.errors import ConfigError
+from sessionware.proxy.app import ProxyApp
+from sessionware.proxy.forwarding import PoolTerms
+from sessionware.proxy.headers import Disclosure, header_names, shows_credentials
+from sessionware.proxy.upstreams import Pool, pools_of
+from sessionware.proxy.wire import Deadlines
+
+_NEVER_S: Final = 10 * 365 * 86_400.0  # STREAM_IDLE_TIMEOUT=off
+
+
+def proxy(
+    *, environ: Mapping[str, str] | None = None, store: Store | str | None = None, **given: Any
+) -> SessionMiddleware:
+    """The proxy that these settings describe, as an app to be served; `store` is a URL or ready. Raises ConfigError."""
+    keywords = {**given, "store": store} if isinstance(store, str) else given
+    loaded = load(keywords=keywords, environ=environ, for_proxy=True)
+    if loaded.proxy is None:
+        raise ConfigError("the settings were read without those of the proxy")
+    pools = pools_of(loaded.proxy)
+    app = ProxyApp(
+        pools,
+        {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
+        max_body=loaded.proxy.max_body,
+        is_result=loaded.proxy.mcp_limit_answer == "tool_result",
+    )
+    settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
+    ready = None if isinstance(store, str) else store
+    middleware = SessionMiddleware(app, Sessionware(settings, store=ready, observers=[app.closer]))
+    middleware.in_front_of(app.entrance)
+    return middleware
+
+
+def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
+    authorization = proxy.authorization_of(pool.name)
+    cookies = {settings.cookie_name(is_secure=is_secure) for is_secure in (False, True)} - {None}
+    return PoolTerms(
+        disclosure=Disclosure(
+            own_names=header_names(settings.session_header, settings.user_header),
+            cookie_names=frozenset(cookie.encode() for cookie in cookies if cookie),
+            shows_credentials=shows_credentials(proxy.forwarding_of(pool.name), verifies=settings.proves_users),
+            authorization=None if authorization is None else authorization.encode(),
+        ),
+        deadlines=Deadlines(
+            connect=proxy.upstream_connect_timeout / 1000,
+            head=proxy.timeout_of(pool.name) / 1000,
+            idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
+        ),
+        max_links=settings.max_links,
+    )

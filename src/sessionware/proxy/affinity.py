@@ -1,0 +1,93 @@
+"""The only place that says which upstream a request belongs to, and keeps the legacy sessions that say so."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from sessionware.asgi.passage import Passage
+from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
+from sessionware.core.session import Link
+from sessionware.credentials.resolved import Kind
+from sessionware.errors import StoreUnavailable
+from sessionware.proxy.addresses import UpstreamAddress
+from sessionware.proxy.mcp.messages import Hello
+from sessionware.proxy.selection import ByHash
+from sessionware.proxy.upstreams import Pool
+
+
+def link_of(passage: Passage) -> Link | None:
+    """The legacy session that the request was admitted with."""
+    return passage.entered.decision.answer.link
+
+
+def in_order(passage: Passage, pool: Pool) -> Iterator[UpstreamAddress]:
+    """All upstreams of the pool: the session's own first, then the one that would be it without that one, ..."""
+    choosing, key = ByHash(passage.engine.runtime.addresses.salt), _key(passage)
+    left = list(pool.upstreams)
+    while left:
+        chosen = choosing.choose(left, key=key, load={})
+        if chosen is None:
+            return
+        yield chosen
+        left.remove(chosen)
+
+
+def _key(passage: Passage) -> bytes:
+    """What the upstream hangs on: a session that was named or made here, else the owner and the client."""
+    visit, session = passage.entered.visit, passage.session
+    is_derived = visit.target is not None and visit.target.kind is Kind.DERIVED
+    if session is not None and not is_derived:
+        return session.record.key.hash
+    owner = b"" if visit.identity is None else visit.identity.owner
+    return owner + b"\0" + visit.client.encode()
+
+
+class Begun(Struct, frozen=True):
+    """A legacy session that an upstream has begun: where, what it is called there, and who asked for it."""
+
+    pool: str
+    upstream: str
+    upstream_id: str
+    hello: Hello
+
+
+async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
+    """Keep a legacy session; answers our id for it. Over `at_most` of one session the longest unused one ends.
+
+    A session that this very initialize has made lends its own id. Raises StoreUnavailable, SessionNotFound.
+    """
+    session, runtime = passage.session, passage.engine.runtime
+    if session is None:
+        raise StoreUnavailable("a legacy session was begun, and there is no session to keep it in")
+    birth, now = session.record.birth, runtime.now()
+    ours = session.id if session.hands_out else mint(birth.tag, runtime.entropy(SECRET_ENTROPY_BYTES)).text
+    link = Link(
+        key=runtime.addresses.link_key(birth.key.bucket, ours), session=birth.key, owner=birth.owner,
+        pool=begun.pool, upstream=begun.upstream, upstream_id=begun.upstream_id, version=begun.hello.version,
+        created_at=now, seen_at=now, client=begun.hello.client,
+    )  # fmt: skip
+    linked = await runtime.store.link(link, operation=runtime.operation(), now=now, at_most=at_most)
+    runtime.unlinked(linked.unlinked)
+    return ours.encode()
+
+
+async def forget(passage: Passage, link: Link) -> None:
+    """The upstream has no such session any more; one of ours that was only there for it ends, too."""
+    runtime = passage.engine.runtime
+    passage.session = None  # what this request still says is no part of a session that ends
+    with contextlib.suppress(StoreUnavailable):  # it will be asked for again, and forgotten then
+        unlinked = await runtime.store.unlink(link.key, now=runtime.now())
+        if unlinked is not None and unlinked.ended is not None:
+            await runtime.tell_ended([unlinked.ended])
+
+
+async def forget_unused(passage: Passage) -> None:
+    """An `initialize` came to nothing: the session that was made for it is nobody's."""
+    session = passage.session
+    if session is not None and session.hands_out:
+        passage.session = None
+        with contextlib.suppress(StoreUnavailable):  # it expires
+            await passage.engine.runtime.end(session.record.key)

@@ -1,0 +1,138 @@
+"""The only place that looks at a request before the middleware does: where it leads, and what it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from sessionware.asgi.engine import Engine
+from sessionware.asgi.messages import Receive, Scope
+from sessionware.asgi.problems import Problem, problem
+from sessionware.asgi.routing import Makes, Routed
+from sessionware.core.request import Facts
+from sessionware.proxy.asked import SCOPE_KEY, Asked, names_link
+from sessionware.proxy.headers import SESSION_ID, head_fault
+from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.mcp.answers import bad_body, error_answer, header_mismatch
+from sessionware.proxy.mcp.era import Era, era_of
+from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
+from sessionware.proxy.mcp.mirrors import header_text, mismatch
+from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
+
+READ_AT_ONCE: Final = 64 << 10  # bytes of JSON that are read on the event loop; more are read in a thread
+CLIENT_CLOSED: Final = 400  # nobody reads it
+
+
+class Entrance:
+    """Knows all pools by path. `max_body` bounds the bodies of MCP requests, `is_result` is MCP_LIMIT_ANSWER."""
+
+    def __init__(self, routes: Routes, *, max_body: int, is_result: bool = False) -> None:
+        self._routes = routes
+        self._max_body = max_body
+        self._is_result = is_result
+
+    async def look_at(self, engine: Engine, scope: Scope, receive: Receive) -> Routed | Problem:
+        """Lead the request to its pool; an MCP body is read where limits or the session depend on it."""
+        method, path, raw_path = scope["method"], scope["path"], scope.get("raw_path")
+        route = path_fault(method, path, raw_path) or self._routes.find(path, raw_path)
+        if route is None:
+            return error_answer(404, "Not found: no pool has this path")
+        if isinstance(route, BadPath):
+            return error_answer(route.status, route.message)
+        refused = _refusal(engine, scope, route)
+        if refused is not None:
+            return refused
+        if route.role is not Role.MCP:
+            asked = scope[SCOPE_KEY] = Asked(route, Incoming(receive))
+            facts = Facts(method=method, path=path, pool=route.pool.name)
+            return Routed(facts=facts, told=asked.told)
+        return await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._max_body), route)
+
+    async def _look_at_mcp(self, engine: Engine, scope: Scope, incoming: Incoming, route: Route) -> Routed | Problem:
+        era = era_of(_header(scope, b"mcp-protocol-version"))
+        if era is Era.MODERN:  # it has no such sessions: an id that a client sends all the same means nothing
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != SESSION_ID]
+        asked = scope[SCOPE_KEY] = Asked(route, incoming, era=era, has_link=names_link(scope["headers"]))
+        asked.is_result = self._is_result
+        facts = _facts(scope, route)
+        if scope["method"] == "POST" and _is_read(engine, era, facts):
+            fault = await self._read(scope, asked)
+            if fault is not None:
+                return fault
+            facts = _facts(scope, route, asked)
+        return Routed(facts=facts, told=asked.told, makes=_makes(asked, facts))
+
+    async def _read(self, scope: Scope, asked: Asked) -> Problem | None:
+        """Read the whole body; says what is wrong with it."""
+        try:
+            content = await asked.incoming.whole()
+        except BodyTooLarge:
+            return error_answer(413, f"Request body too large: at most {self._max_body} bytes")
+        except ClientGone:
+            return error_answer(CLIENT_CLOSED, "The request was not finished")
+        version = _header(scope, b"mcp-protocol-version") if asked.era is Era.LEGACY else "2025-11-25"
+        if len(content) > READ_AT_ONCE:
+            body = await asyncio.to_thread(read_body, content, version=version, at_most=self._max_body)
+        else:
+            body = read_body(content, version=version, at_most=self._max_body)
+        if isinstance(body, BadBody):
+            return bad_body(body)
+        asked.content, asked.body = content, body
+        if asked.era is Era.MODERN:
+            method, name = _header(scope, b"mcp-method"), _header(scope, b"mcp-name")
+            difference = mismatch(body, method=method, name=name)
+            if difference is not None:
+                return header_mismatch(difference, asked.request_id)
+        return None
+
+
+def _refusal(engine: Engine, scope: Scope, route: Route) -> Problem | None:
+    """What is wrong with a request's head, whoever sends it."""
+    fault = head_fault(scope["headers"])
+    if fault is not None:
+        return _refused(route, fault.status, fault.message, "invalid_request")
+    if not route.allows(scope["method"]):
+        allowed = ", ".join(sorted(METHODS[route.role])).encode()
+        return error_answer(405, f"Method not allowed: {scope['method'][:16]}", headers=[(b"allow", allowed)])
+    if not _is_from_allowed(scope, engine.options.allowed_origins):
+        return _refused(route, 403, "Origin not allowed", "origin_not_allowed")
+    return None
+
+
+def _is_read(engine: Engine, era: Era, facts: Facts) -> bool:
+    """Whether the body must be known: a modern one only where its headers would be believed."""
+    return era is Era.LEGACY or facts.is_lifecycle or engine.runtime.policy.minds_requests
+
+
+def _facts(scope: Scope, route: Route, asked: Asked | None = None) -> Facts:
+    """What limits may look at: of the body, if it was read, else of the headers that repeat it."""
+    mcp_method, tool, count = "", "", 1
+    if asked is not None and asked.body is not None:
+        leading = asked.body.leading
+        mcp_method, tool, count = leading.method, leading.tool, asked.body.count
+    elif era_of(_header(scope, b"mcp-protocol-version")) is Era.MODERN:
+        mcp_method = header_text(_header(scope, b"mcp-method")) or ""
+        tool = (header_text(_header(scope, b"mcp-name")) or "") if mcp_method == TOOLS_CALL else ""
+    return Facts(
+        method=scope["method"], path=scope["path"], is_mcp=True, pool=route.pool.name,
+        mcp_method=mcp_method, tool=tool, count=count,
+    )  # fmt: skip
+
+
+def _makes(asked: Asked, facts: Facts) -> Makes:
+    """Only `initialize` begins a session; all else that names none is served without one."""
+    return "always" if asked.era is Era.LEGACY and facts.mcp_method == INITIALIZE else "never"
+
+
+def _is_from_allowed(scope: Scope, allowed: frozenset[str]) -> bool:
+    """Whether the page that asks may; where no origins are listed, and from what is no browser, anyone may."""
+    origin = _header(scope, b"origin")
+    return not allowed or origin is None or origin in allowed
+
+
+def _refused(route: Route, status: int, message: str, code: str) -> Problem:
+    return error_answer(status, message) if route.is_mcp else problem(status, message, code)
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.strip(b" \t").decode("latin-1") for key, value in scope["headers"] if key == name), None)

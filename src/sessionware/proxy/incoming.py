@@ -1,0 +1,70 @@
+"""The only place that reads what a client sends: its body, and that it has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from sessionware.asgi.messages import Receive
+
+KEPT_MAX: Final = 64 << 10  # bytes of a body that are kept while they pass: a fault is told under the request's id
+DISCONNECT: Final = "http.disconnect"
+
+
+class ClientGone(Exception):
+    """Nobody waits for an answer any more."""
+
+
+class BodyTooLarge(Exception):
+    """The body has more bytes than are allowed."""
+
+
+class Incoming:
+    """The body of one request: read once, whole or in parts. `at_most` 0: no bound."""
+
+    def __init__(self, receive: Receive, *, at_most: int = 0) -> None:
+        self._receive = receive
+        self._at_most = at_most
+        self._kept = bytearray()
+        self._size = 0
+        self._is_whole = False
+        self._is_read = asyncio.Event()
+
+    @property
+    def kept(self) -> bytes:
+        """The body, once it has passed and was short enough to be kept; else nothing."""
+        return bytes(self._kept) if self._is_whole and self._size <= KEPT_MAX else b""
+
+    async def whole(self) -> bytes:
+        """All of it. Raises BodyTooLarge, ClientGone."""
+        return b"".join([part async for part in self.parts()])
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Each part as it comes. Raises BodyTooLarge, ClientGone."""
+        try:
+            while not self._is_whole:
+                message = await self._receive()
+                if message["type"] == DISCONNECT:
+                    raise ClientGone
+                part = message.get("body", b"")
+                self._size += len(part)
+                if self._at_most and self._size > self._at_most:
+                    raise BodyTooLarge
+                if self._size <= KEPT_MAX:
+                    self._kept += part
+                self._is_whole = not message.get("more_body", False)
+                if part:
+                    yield part
+        finally:
+            self._is_read.set()
+
+    def skip(self) -> None:
+        """There is no body, or nobody wants it."""
+        self._is_read.set()
+
+    async def until_gone(self) -> None:
+        """Return when the client has gone; what it still sends is nobody's."""
+        await self._is_read.wait()
+        while (await self._receive())["type"] != DISCONNECT:
+            pass

@@ -1,0 +1,54 @@
+"""The only place that serves the proxy for the suite: in a thread of this process, or as a command of its own.
+
+python -m tests.proxy.standing_proxy --port 8080      # configured by the environment
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jwt
+import uvicorn
+
+from sessionware import Sessionware
+from sessionware.assembly.proxying import proxy
+from sessionware.clock import wall_ms
+from tests.serving import Server
+
+SECRET = "a secret of more than thirty-two bytes, for tests"
+ISSUER = "https://login.test"
+TOKENS = {"jwt_secret": SECRET, "jwt_issuer": ISSUER, "jwt_audience": "mcp"}
+
+
+@contextmanager
+def serving(upstreams: str, **keywords: Any) -> Iterator[Server]:
+    """A proxy in front of these upstreams; the environment plays no part."""
+    with installed(upstreams, **keywords) as (server, _):
+        yield server
+
+
+@contextmanager
+def installed(upstreams: str, **keywords: Any) -> Iterator[tuple[Server, Sessionware]]:
+    """The same, and the installation behind it."""
+    app = proxy(environ={}, upstreams=upstreams, **{"limits": "off", **keywords})
+    with Server(app, lifespan="on") as server:
+        yield server, app.sessionware
+
+
+def token(sub: str, **claims: Any) -> str:
+    """A token that a proxy with TOKENS believes."""
+    now = wall_ms() // 1000
+    claims = {"iss": ISSUER, "aud": "mcp", "sub": sub, "iat": now - 5, "exp": now + 3600, "jti": sub} | claims
+    return jwt.encode(claims, SECRET, "HS256", headers={"typ": "at+jwt"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    given = parser.parse_args()
+    uvicorn.run(proxy(), port=given.port, lifespan="on", log_level="warning", proxy_headers=False, access_log=False)
+
+
+if __name__ == "__main__":
+    main()
