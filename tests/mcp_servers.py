@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from tests.servers import ServerDied, end
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_WITHIN_S: Final = 30.0  # importing the mcp package takes seconds on a busy machine
 STOP_WITHIN_S: Final = 10.0
@@ -22,10 +24,6 @@ ANNOUNCEMENT: Final = "listening on "
 
 DEMO: Final = "sessionware.demo"
 CONFORMANCE: Final = "tests.conformance.server"
-
-
-class ServerDied(Exception):
-    """The server ended while it was starting, or never answered; the message carries what it said."""
 
 
 class McpServer:
@@ -75,11 +73,7 @@ class McpServer:
         """Ask the server to end, and wait until it has. Does nothing when it is not running."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        end(self._process, STOP_WITHIN_S)
         self._forget()
 
     def kill9(self) -> None:

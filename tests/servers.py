@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 START_WITHIN_S: Final = 10.0
 STOP_WITHIN_S: Final = 5.0
@@ -78,12 +78,7 @@ class RedisServer:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
     def kill9(self) -> None:
         """End the server as a crash would."""
@@ -127,6 +122,30 @@ def answers(port: int) -> bool:
             return connection.recv(16).startswith(b"+PONG")
     except OSError:
         return False
+
+
+def end(process: subprocess.Popen[Any], within: float = STOP_WITHIN_S) -> None:
+    """Ask the process to end, and make it end when it does not; returns when it has."""
+    process.terminate()
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, within: float) -> None:
+    """Returns when somebody accepts connections there; an error when the process ends first, or time is up."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ServerDied(f"nothing answers on port {port} (exit code {process.poll()})") from error
+            wait_a_little(process)
+        else:
+            return
 
 
 def wait_a_little(process: subprocess.Popen[bytes]) -> None:

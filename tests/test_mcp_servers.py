@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from tests.mcp_servers import CONFORMANCE, McpServer, ServerDied, replicas
+from tests.mcp_servers import CONFORMANCE, McpServer, replicas
+from tests.servers import ServerDied
 
 
 def is_listening(port: int) -> bool:

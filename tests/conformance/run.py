@@ -11,10 +11,8 @@ the suite against one replica and through the command, and compares. Exit code 1
 import argparse
 import os
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,19 +20,18 @@ from typing import Final
 
 from tests.conformance.suite import SPEC_VERSIONS, Result, SuiteBroken, SuiteMissing, run
 from tests.mcp_servers import CONFORMANCE, replicas
-from tests.servers import free_port
+from tests.servers import ServerDied, end, free_port, wait_until_it_listens
 
 REPLICAS: Final = 2
 START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 30.0  # open streams may finish
-PROBE_EVERY_S: Final = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
         return 0 if all(_examine(given)) else 1
-    except (SuiteMissing, SuiteBroken, TimeoutError) as error:
+    except (SuiteMissing, SuiteBroken, ServerDied) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
 
@@ -99,28 +96,10 @@ def _in_front(command: str, urls: list[str]) -> Iterator[int]:
     environment = os.environ | {"SESSIONWARE_UPSTREAMS": upstreams, "SESSIONWARE_PORT": str(port)}
     process = subprocess.Popen(words, env=environment)
     try:
-        _wait_for(port, process)
+        wait_until_it_listens(process, port, START_WITHIN_S)
         yield port
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_WITHIN_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(f"nothing answers on port {port} (exit code {process.poll()})") from error
-            time.sleep(PROBE_EVERY_S)
-        else:
-            return
+        end(process, STOP_WITHIN_S)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from typing import Final
 
 from tests.edge import wire
 from tests.edge.wire import Answer, Header
+from tests.servers import end
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-STOP_WITHIN_S: Final = 5.0
 ANSWER_WITHIN_S: Final = 30.0  # several processes start on few cores
 
 
@@ -34,12 +34,7 @@ class Worker:
         self._process.wait()
 
     def stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_WITHIN_S)
-            return
-        self.kill9()
+        end(self._process)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_WITHIN_S)
