@@ -6,7 +6,7 @@ import pytest
 from sessionware.stores.memory import MemoryStore
 from sessionware.testing import Fault, FaultyStore
 from tests.proxy.standing_proxy import installed, serving
-from tests.proxy.test_app_legacy import FORMS, HELLO, asked, begun
+from tests.proxy.stories import FORMS, HELLO, asked, begun
 from tests.serving import Server, soon
 
 

@@ -11,27 +11,7 @@ from sessionware.client.mcp import McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
-
-SESSIONS = [("alice", "one"), ("alice", "two"), ("bob", "one"), ("bob", "two")]
-FORMS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-LATER = FORMS | {"MCP-Protocol-Version": "2025-11-25"}
-HELLO = {
-    "jsonrpc": "2.0", "id": 1, "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
-}  # fmt: skip
-LIST = {"jsonrpc": "2.0", "id": 5, "method": "tools/list"}
-
-
-@pytest.fixture(scope="module")
-def upstreams():
-    with replicas(2) as servers:
-        yield servers
-
-
-@pytest.fixture
-def proxied(upstreams):
-    with serving(",".join(each.url for each in upstreams), **TOKENS) as server:
-        yield server
+from tests.proxy.stories import FORMS, HELLO, SESSIONS, asked, begun, text
 
 
 @pytest.fixture
@@ -42,21 +22,6 @@ def open_to_all(upstreams):
 
 def client_of(server, user, session=None, **more):
     return McpClient(f"{server.url}/mcp", token=token(user), session=session, is_legacy=True, **more)
-
-
-def text(called):
-    return "".join(part["text"] for part in called.content)
-
-
-def begun(server, **headers):
-    """An id that initialize has handed out."""
-    answer = httpx2.post(f"{server.url}/mcp", headers=FORMS | headers, json=HELLO)
-    assert answer.status_code == 200, answer.text
-    return answer.headers["Mcp-Session-Id"]
-
-
-def asked(server, legacy_id, message=LIST, **headers):
-    return httpx2.post(f"{server.url}/mcp", headers=LATER | {"Mcp-Session-Id": legacy_id} | headers, json=message)
 
 
 def bearer(user):

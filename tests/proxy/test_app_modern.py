@@ -11,29 +11,13 @@ from sessionware.client.mcp import McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
+from tests.proxy.stories import SESSIONS, text
 
-SESSIONS = [("alice", "one"), ("alice", "two"), ("bob", "one"), ("bob", "two")]
 DISCOVER = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "server/discover", "Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def upstreams():
-    with replicas(2) as servers:
-        yield servers
-
-
-@pytest.fixture
-def proxied(upstreams):
-    with serving(",".join(each.url for each in upstreams), **TOKENS) as server:
-        yield server
 
 
 def client_of(server, user, session=None, **more):
     return McpClient(f"{server.url}/mcp", token=token(user), session=session, **more)
-
-
-def text(called):
-    return "".join(part["text"] for part in called.content)
 
 
 def value(called):

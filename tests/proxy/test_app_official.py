@@ -11,8 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
-
-SESSIONS = [("alice", "one"), ("alice", "two"), ("bob", "one"), ("bob", "two")]
+from tests.proxy.stories import SESSIONS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import serving
-from tests.proxy.test_app_legacy import FORMS, HELLO, LATER, begun
+from tests.proxy.stories import FORMS, HELLO, LATER, begun
 
 
 def call(server, legacy_id, tool, **arguments):

@@ -1,0 +1,27 @@
+"""What the stories of the proxy share: who takes part, and what is said in the eras before 2026-07-28."""
+
+import httpx2
+
+SESSIONS = [("alice", "one"), ("alice", "two"), ("bob", "one"), ("bob", "two")]
+FORMS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+LATER = FORMS | {"MCP-Protocol-Version": "2025-11-25"}
+HELLO = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}  # fmt: skip
+LIST = {"jsonrpc": "2.0", "id": 5, "method": "tools/list"}
+
+
+def text(called):
+    return "".join(part["text"] for part in called.content)
+
+
+def begun(server, **headers):
+    """An id that initialize has handed out."""
+    answer = httpx2.post(f"{server.url}/mcp", headers=FORMS | headers, json=HELLO)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Mcp-Session-Id"]
+
+
+def asked(server, legacy_id, message=LIST, **headers):
+    return httpx2.post(f"{server.url}/mcp", headers=LATER | {"Mcp-Session-Id": legacy_id} | headers, json=message)
