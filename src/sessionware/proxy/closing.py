@@ -6,8 +6,9 @@ import logging
 from typing import Final
 
 from sessionware.core.session import EndReason, Session
+from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.headers import SESSION_ID
-from sessionware.proxy.standing import Upstream, Upstreams
+from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import Deadlines, UpstreamRequest, WireFault
 from sessionware.telemetry import Observer
 
@@ -18,12 +19,12 @@ log: Final = logging.getLogger("sessionware")
 class UpstreamCloser(Observer):
     """Whatever ends a session of ours, what it had upstream ends with it."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
-        self._upstreams = upstreams
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def on_end(self, session: Session, reason: EndReason) -> None:  # noqa: ARG002  # an observer's signature
         for link in session.links:
-            upstream = self._upstreams.find(link.pool, link.upstream)
+            upstream = self._fleet.find(link.pool, link.upstream)
             if upstream is not None:
                 await close_upstream(upstream, link.upstream_id.encode())
 
