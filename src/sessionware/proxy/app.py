@@ -28,6 +28,7 @@ from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
 from sessionware.service.runtime import Runtime
 
+WATCH_AFTER_S: Final = 0.05  # a client that has gone is noticed this much later; a second is promised
 COUNT_EVERY_S: Final = 1.0  # other workers bind sessions too; until then each knows its own
 log: Final = logging.getLogger("sessionware")
 
@@ -71,7 +72,7 @@ class ProxyApp:
         if self._counting is None:
             await self._begin()  # the server lives no lifespan
         terms = self._terms[asked.route.pool.name]
-        watching = _Watching(asked.incoming)
+        watching = _Watching(asked.incoming, passage.engine.loop)
         try:
             await _forward(Forwarding(self.placing, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
@@ -118,13 +119,21 @@ class ProxyApp:
 
 
 class _Watching:
-    """Cancels the task that made it when the client goes: its request upstream ends, too."""
+    """Cancels the task that made it when the client goes: its request upstream ends, too.
 
-    def __init__(self, incoming: Incoming) -> None:
+    Most requests are answered before anybody would look: a task for each would cost more than the rest of this file.
+    """
+
+    def __init__(self, incoming: Incoming, loop: asyncio.AbstractEventLoop) -> None:
         self._incoming = incoming
-        self._task = asyncio.current_task()
+        self._loop = loop
+        self._task = asyncio.current_task(loop)
         self._has_fired = False
-        self._watch = asyncio.get_running_loop().create_task(self._wait())
+        self._watch: asyncio.Task[None] | None = None
+        self._beginning = loop.call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._watch = self._loop.create_task(self._wait())
 
     async def _wait(self) -> None:
         await self._incoming.until_gone()
@@ -137,8 +146,10 @@ class _Watching:
         return self._has_fired and self._task is not None and self._task.uncancel() == 0
 
     async def aclose(self) -> None:
-        self._watch.cancel()
-        await asyncio.wait([self._watch])
+        self._beginning.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
 
 
 async def _forward(forwarding: Forwarding, asked: Asked, passage: Passage, send: Send) -> None:

@@ -22,6 +22,7 @@ from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
+from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.paths import Role, upstream_target
@@ -57,6 +58,7 @@ class Forwarding:
 
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
+        await self._read_what_is_short()
         link = self._link
         if link is not None:
             await self._run_linked(link, send)
@@ -67,6 +69,13 @@ class Forwarding:
         )  # fmt: skip
         upstream, response = await delivery.run()
         await self._pass_back(upstream, response, send)
+
+    async def _read_what_is_short(self) -> None:
+        """A short body is sent with its head, in one piece; only a long one passes part by part."""
+        if self._asked.content is None:
+            length = next((value for name, value in self._scope["headers"] if name == b"content-length"), b"")
+            if length.isdigit() and 0 < int(length) <= KEPT_MAX:
+                self._asked.content = await self._asked.incoming.whole()
 
     async def _run_linked(self, link: Link, send: Send) -> None:
         """The one upstream that has this session answers, or says that it is no more."""

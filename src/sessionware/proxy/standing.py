@@ -42,7 +42,7 @@ _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED, Rea
 class Upstream:
     """One upstream at work. `in_flight` counts the exchanges that have not ended."""
 
-    __slots__ = ("address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "wire")
+    __slots__ = ("_loop", "address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "wire")
 
     def __init__(self, address: UpstreamAddress) -> None:
         self.address = address
@@ -52,6 +52,7 @@ class Upstream:
         self.in_flight = 0
         self.heard_at = 0.0  # when it last took a connection, or answered on one
         self.last_answer_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name(self) -> str:
@@ -59,17 +60,17 @@ class Upstream:
 
     def may_exchange(self) -> bool:
         """Whether its circuit lets a request through."""
-        return may_exchange(self.circuit, _now_ms())
+        return may_exchange(self.circuit, self._now_ms())
 
     async def exchange(self, request: UpstreamRequest, deadlines: Deadlines) -> Response:
         """Send a request; say `finish` when its answer is over. Raises as `Wire.send`; an open circuit NotDelivered."""
         circuit = self.circuit
         if circuit is not CLOSED:
-            now = _now_ms()
+            now = self._now_ms()
             if not may_exchange(circuit, now):
                 raise NotDelivered(self.wire.address, Reason.CIRCUIT_OPEN, "it has failed again and again")
             self.circuit = tried(circuit, now)
-        began = asyncio.get_running_loop().time()
+        began = self._time()
         self.in_flight += 1
         try:
             response = await self.wire.send(request, deadlines=deadlines)
@@ -105,7 +106,7 @@ class Upstream:
         if fault.reason in _HARMLESS:
             return
         how = Failure.REFUSED if fault.reason is Reason.CONNECT_REFUSED else Failure.SILENT
-        self.health = failed(self.health, how, _now_ms())
+        self.health = failed(self.health, how, self._now_ms())
 
     def leave(self) -> None:
         """Its address is no longer among those that its name stands for."""
@@ -115,7 +116,7 @@ class Upstream:
         self.health = undrained(self.health)
 
     def _heard(self) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = self._time()
         if self.health.failing_since is not None or self.health.life is not Life.UP:
             self.health = connected(self.health)
 
@@ -124,11 +125,16 @@ class Upstream:
         if fault.is_timeout and self.last_answer_at >= began:
             return
         self._heard()
-        self.circuit = unanswered(self.circuit, _now_ms())
+        self.circuit = unanswered(self.circuit, self._now_ms())
 
+    def _time(self) -> float:
+        loop = self._loop
+        if loop is None:  # asked for once: until Python 3.12 it asks the kernel for the process id
+            loop = self._loop = asyncio.get_running_loop()
+        return loop.time()
 
-def _now_ms() -> int:
-    return int(asyncio.get_running_loop().time() * 1000)
+    def _now_ms(self) -> int:
+        return int(self._time() * 1000)
 
 
 def _place(address: UpstreamAddress) -> Address:
