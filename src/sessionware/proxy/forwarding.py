@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
@@ -17,6 +17,7 @@ from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
 from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, remember
 from sessionware.proxy.asked import Asked
+from sessionware.proxy.blocks import Blocks
 from sessionware.proxy.closing import close_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
@@ -29,9 +30,10 @@ from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
 from sessionware.proxy.standing import Upstream
-from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
+from sessionware.proxy.wire import Deadlines, HeaderBlock, NotDelivered, Response, UpstreamRequest, block_of
 
 NOT_FOUND: Final = 404
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
@@ -43,6 +45,7 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     deadlines: Deadlines = Deadlines()
     max_links: int = LINKS_MAX
     selection: Selection = "least_sessions"
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Forwarding:
@@ -111,24 +114,41 @@ class Forwarding:
             await upstream.finish(response)
 
     def _request(self, upstream: Upstream) -> UpstreamRequest:
-        scope, asked, address, link = self._scope, self._asked, upstream.address, self._link
-        onward = Onward(
-            host=address.authority.encode(),
-            disclosure=self._terms.disclosure,
-            era=asked.era,
-            session_id=None if link is None else link.upstream_id.encode(),
-        )
-        headers = to_upstream(scope["headers"], self._sender(), onward)
-        target = upstream_target(asked.route, address, scope["query_string"])
+        scope, asked = self._scope, self._asked
+        method = scope["method"]
+        headers = self._headers(upstream)
+        target = upstream_target(asked.route, upstream.address, scope["query_string"])
         if asked.content is not None:
-            return UpstreamRequest(scope["method"], target, headers, asked.content)
-        framing = {name: value for name, value in scope["headers"] if name in {b"content-length", b"transfer-encoding"}}
+            return UpstreamRequest(method, target, headers, asked.content)
+        framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
         length = framing.get(b"content-length")
-        if length == b"0" or (not framing and scope["method"] in _BODILESS):
+        if length == b"0" or (not framing and method in _BODILESS):
             asked.incoming.skip()
-            return UpstreamRequest(scope["method"], target, headers)
+            return UpstreamRequest(method, target, headers)
         size = int(length) if length is not None and length.isdigit() else None
-        return UpstreamRequest(scope["method"], target, headers, asked.incoming.parts(), content_length=size)
+        return UpstreamRequest(method, target, headers, asked.incoming.parts(), content_length=size)
+
+    def _headers(self, upstream: Upstream) -> HeaderBlock:
+        """What goes on to this upstream, written before where this client has sent the same before."""
+        scope, link, group = self._scope, self._link, self._passage.entered.visit.client
+        peer = scope.get("client")
+        session_id = None if link is None else link.upstream_id
+        given = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
+        key = (
+            upstream.name, session_id, group, peer[0] if peer else None, scope.get("scheme"),
+            scope.get("http_version"), *given,
+        )  # fmt: skip
+        block = self._terms.blocks.get(key)
+        if block is None:
+            onward = Onward(
+                host=upstream.address.authority.encode(),
+                disclosure=self._terms.disclosure,
+                era=self._asked.era,
+                session_id=None if session_id is None else session_id.encode(),
+            )
+            block = block_of(to_upstream(given, self._sender(), onward))
+            self._terms.blocks.put(key, given, block)
+        return block
 
     def _sender(self) -> Sender:
         scope, group = self._scope, self._passage.entered.visit.client
