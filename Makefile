@@ -39,7 +39,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware conformance coverage format wheel-test clean
+.PHONY: help test check bench bench-stores bench-middleware bench-proxy conformance coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -67,7 +67,7 @@ check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-stores bench-middleware ## measure every store and the middleware beside their peers
+bench: bench-stores bench-middleware bench-proxy ## measure every store, the middleware and the proxy beside their peers
 
 bench-stores: $(STAMP) ## measure every store beside its peer
 	$(BIN)/python -m benchmarks.stores $(ARGS)
@@ -75,6 +75,9 @@ bench-stores: $(STAMP) ## measure every store beside its peer
 bench-middleware: $(STAMP) ## measure the middleware beside its peers, which are installed for it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m benchmarks.middleware $(ARGS)
+
+bench-proxy: $(STAMP) ## measure the proxy beside its peers: nginx and haproxy where they are installed
+	$(BIN)/python -m benchmarks.proxy $(ARGS)
 
 conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine our servers (ARGS='--through …' for a proxy)
 	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' $(BIN)/python -m tests.conformance.run $(ARGS)
