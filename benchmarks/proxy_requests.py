@@ -17,6 +17,7 @@ _CALL: Final = (
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"},%s"x":0}}'
 )
 _META: Final = '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},'
+_TOOL: Final = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s","arguments":{}}}'
 _HELLO: Final = (
     '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
     '"clientInfo":{"name":"bench","version":"1"}}}'
@@ -33,7 +34,7 @@ def token(user: str) -> str:
 def post(body: str, **headers: str) -> bytes:
     """A POST to /mcp; `X_Session_ID` is written `X-Session-ID`."""
     fields = {
-        "Host": "127.0.0.1",
+        "Host": "127.0.0.1:80",
         "Accept": "application/json, text/event-stream",
         "Content-Type": "application/json",
         **{name.replace("_", "-"): value for name, value in headers.items()},
@@ -72,13 +73,34 @@ def legacy(port: int, count: int) -> list[bytes]:
     ]
 
 
+def tool_call(port: int, tool: str) -> bytes:
+    """A call of a tool without arguments, in a session that was begun for it."""
+    bearer = f"Bearer {token('caller')}"
+    in_session = {"Mcp_Session_Id": begun(port, bearer), "MCP_Protocol_Version": LEGACY, "Authorization": bearer}
+    _exchange(port, post('{"jsonrpc":"2.0","method":"notifications/initialized"}', Connection="close", **in_session))
+    return post(_TOOL % tool, **in_session)
+
+
+def stream(legacy_id: str, bearer: str) -> bytes:
+    """The GET that opens the event stream of a session."""
+    return (
+        f"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:80\r\nAccept: text/event-stream\r\nMcp-Session-Id: {legacy_id}\r\n"
+        f"MCP-Protocol-Version: {LEGACY}\r\nAuthorization: {bearer}\r\n\r\n"
+    ).encode()
+
+
 def begun(port: int, bearer: str) -> str:
     """The id that the server on that port hands out for an `initialize`. Raises RuntimeError when there is none."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(post(_HELLO, Authorization=bearer, Connection="close"))
-        answer = connection.makefile("rb").read().decode("latin-1")
+    answer = _exchange(port, post(_HELLO, Authorization=bearer, Connection="close"))
     for line in answer.partition("\r\n\r\n")[0].split("\r\n"):
         name, _, value = line.partition(":")
         if name.lower() == "mcp-session-id":
             return value.strip()
     raise RuntimeError(f"no session was begun on port {port}: {answer[:500]}")
+
+
+def _exchange(port: int, request: bytes) -> str:
+    """What is answered to a request that asks for the connection to be closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        return connection.makefile("rb").read().decode("latin-1")

@@ -16,6 +16,9 @@ ISSUER: Final = "https://login.example"
 LIMITS: Final = "100M/minute per session; 100M/hour per user"  # both are counted, neither refuses
 NOT_ON_PATH: Final = "not installed: {name} is not on PATH (Debian, Ubuntu: apt-get install {name})"
 
+PEERS: Final = Path("build/peers")  # whose requirements do not go with ours
+_DEMO: Final = [sys.executable, "-m", "sessionware.demo", "--port", "{port}", "--json"]
+_FASTMCP: Final = str(Path(__file__).with_name("fastmcp_proxy.py"))
 _UPSTREAM: Final = [sys.executable, "-m", "benchmarks.proxy_upstream", "--port", "{port}"]
 _BARE: Final = [
     sys.executable, "-m", "uvicorn", "benchmarks.proxy_upstream:bare", "--port", "{port}", "--http", "httptools",
@@ -46,7 +49,8 @@ _REVERSE: Final = """
   }}
   server {{
     listen 127.0.0.1:{{port}};
-    location / {{ proxy_pass http://mcp; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
+    location / {{ proxy_pass http://mcp; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $http_host; proxy_buffering off; }}
   }}
 """
 _HAPROXY: Final = """
@@ -68,6 +72,10 @@ listen mcp
 """
 
 
+def mcp_url(server: Program) -> str:
+    return f"http://127.0.0.1:{server.port}/mcp"
+
+
 class Standing:
     """Everything that runs at the moment; what is missing on this machine has a reason in its place."""
 
@@ -87,9 +95,12 @@ class Standing:
         }  # fmt: skip
         return self.started(OURS, {f"SESSIONWARE_{name}": value for name, value in environ.items()})
 
-    def upstream(self, answer: str) -> tuple[Program, str]:
-        """A server that gives that answer, and what it is: nginx where it is installed, else one of our own."""
-        if shutil.which("nginx") is None:
+    def upstream(self, answer: str, *, is_own: bool = False) -> tuple[Program, str]:
+        """A server that gives that answer, and what it is: nginx where it is installed, else one of our own.
+
+        nginx answers as soon as it has the head, and reads the body later; ours answers a whole request.
+        """
+        if is_own or shutil.which("nginx") is None:
             return self.own_upstream(), "bare httptools"
         return self._nginx(_STATIC.format(answer=answer)), "static nginx"
 
@@ -108,6 +119,28 @@ class Standing:
         if self._lacks("haproxy"):
             return None
         return self._configured(["haproxy", "-db", "-f"], _HAPROXY.format(upstream=upstream.port))
+
+    def demo(self) -> Program:
+        """A real MCP server, which answers with JSON."""
+        return self.started(_DEMO)
+
+    def fastmcp(self, upstream: Program) -> Program | None:
+        python = self._peer("fastmcp", "python")
+        return python and self.started([python, _FASTMCP, "{port}", mcp_url(upstream)])
+
+    def mcp_proxy(self, upstream: Program) -> Program | None:
+        """It speaks HTTP on one side and stdio on the other: two of them, back to back, are an HTTP proxy."""
+        found = self._peer("mcp-proxy", "mcp-proxy")
+        return found and self.started(
+            [found, "--port", "{port}", "--", found, "--transport", "streamablehttp", mcp_url(upstream)]
+        )
+
+    def _peer(self, name: str, program: str) -> str | None:
+        path = PEERS / name / "bin" / program
+        if not path.exists():
+            self.missing[name] = f"not installed: make bench-proxy installs it to {path.parents[1]}"
+            return None
+        return str(path.absolute())
 
     def _lacks(self, name: str) -> bool:
         if shutil.which(name) is None:

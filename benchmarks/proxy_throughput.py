@@ -62,12 +62,12 @@ class _Subject(Struct):
     asked: list[bytes]
 
 
-def measured(*, rounds: int, seconds: float) -> Throughput:
+def measured(*, rounds: int, seconds: float, is_own: bool) -> Throughput:
     """Every subject for so long, one after the other in each round. Raises when one gives a bad answer."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         standing = Standing(stack, folder)
-        upstream, kind = standing.upstream(ANSWER.decode())
+        upstream, kind = standing.upstream(ANSWER.decode(), is_own=is_own)
         subjects = _subjects(standing, upstream)
         found: dict[str, list[Round]] = {name: [] for name in subjects}
         for subject in subjects.values():

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
+from collections import deque
 from typing import Any, ClassVar, Final
 
 import httptools
@@ -22,22 +24,27 @@ _LENGTH: Final = b"content-length: %d\r\n\r\n"
 
 
 class Exchange(asyncio.Protocol):
-    """POST is answered at once, GET opens an event stream, PUT writes one event with the time to every open stream."""
+    """POST is answered at once, GET opens a stream; PUT /all writes the time to every stream, PUT / to the next."""
 
-    streams: ClassVar[set[asyncio.Transport]] = set()
+    streams: ClassVar[deque[asyncio.Transport]] = deque()
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._parser = httptools.HttpRequestParser(self)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.streams.discard(self._transport)
+        with contextlib.suppress(ValueError):  # not every connection is a stream
+            self.streams.remove(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def on_message_begin(self) -> None:
         self._is_legacy = True
+        self._target = b""
+
+    def on_url(self, target: bytes) -> None:
+        self._target += target
 
     def on_header(self, name: bytes, _: bytes) -> None:
         if name.lower() == b"mcp-protocol-version":
@@ -47,12 +54,14 @@ class Exchange(asyncio.Protocol):
         match self._parser.get_method():
             case b"GET":
                 self._transport.write(_STREAM)
-                self.streams.add(self._transport)
+                self.streams.append(self._transport)
             case b"PUT":
-                event = b"data: %d\n\n" % time.perf_counter_ns()
-                for stream in self.streams:
+                told = len(self.streams) if self._target == b"/all" else 1
+                for stream in [self.streams[place] for place in range(told)]:
+                    event = b"data: %d\n\n" % time.perf_counter_ns()
                     stream.write(b"%x\r\n%s\r\n" % (len(event), event))
-                self._answer(b"%d" % len(self.streams))
+                self.streams.rotate(-told)
+                self._answer(b"%d" % told)
             case _:
                 self._answer(ANSWER, b"mcp-session-id: upstream-session\r\n" if self._is_legacy else b"")
 
