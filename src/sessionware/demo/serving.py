@@ -15,6 +15,7 @@ GOODBYE_WITHIN_S: Final = 2  # open streams are cut after this, or Ctrl-C would 
 def serve(app: Any, *, host: str, port: int, path: str) -> None:
     """Serve until SIGTERM or SIGINT. Prints `listening on URL` when requests are answered; port 0 is any free one."""
     listening = socket.create_server((host, port))  # taken before uvicorn starts: the printed port is ours
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it off on a socket it was given
     url = f"http://{host}:{listening.getsockname()[1]}{path}"
     config = uvicorn.Config(
         app,

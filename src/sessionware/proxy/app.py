@@ -29,17 +29,19 @@ log: Final = logging.getLogger("sessionware")
 class ProxyApp:
     """Forwards to the upstreams of these pools.
 
-    `entrance` is what the middleware in front of it asks first, `closer` an observer of the ends of sessions.
+    `entrance` is what the middleware in front of it asks first, `closer` an observer of the ends of sessions,
+    `upstreams` what this worker has of them.
     """
 
     def __init__(
         self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, max_body: int, is_result: bool = False
     ) -> None:
         """`terms` by the pool's name."""
+        self.pools = tuple(pool.name for pool in pools)
         self.entrance = Entrance(Routes(pools), max_body=max_body, is_result=is_result)
         self._terms = terms
-        self._upstreams = Upstreams(pools)
-        self.closer = UpstreamCloser(self._upstreams)
+        self.upstreams = Upstreams(pools)
+        self.closer = UpstreamCloser(self.upstreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,7 +54,7 @@ class ProxyApp:
         terms = self._terms[asked.route.pool.name]
         watching = _Watching(asked.incoming)
         try:
-            await _forward(Forwarding(self._upstreams, terms, scope, asked, passage), asked, passage, send)
+            await _forward(Forwarding(self.upstreams, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
             if not watching.has_cancelled():
                 raise
@@ -63,7 +65,7 @@ class ProxyApp:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._upstreams.aclose()
+        await self.upstreams.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.refusing import respond
+from sessionware.clock import SYSTEM_NS
 from sessionware.core.session import Link
 from sessionware.core.store import LINKS_MAX
 from sessionware.errors import SessionNotFound, StoreUnavailable
@@ -29,6 +30,7 @@ from sessionware.proxy.standing import Upstream, Upstreams
 from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
 
 NOT_FOUND: Final = 404
+SECOND_NS: Final = 1_000_000_000
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
@@ -78,6 +80,7 @@ class Forwarding:
         """The first answer. Only when nothing can have been delivered the next one is asked."""
         missed: NotDelivered | None = None
         for upstream in upstreams:
+            since = SYSTEM_NS()
             try:
                 response = await upstream.wire.send(self._request(upstream, link), deadlines=self._terms.deadlines)
             except NotDelivered as fault:
@@ -86,6 +89,8 @@ class Forwarding:
                 missed = fault
             else:
                 upstream.heard()
+                upstream.answered((SYSTEM_NS() - since) / SECOND_NS)
+                self._asked.upstream = upstream.name
                 return upstream, response
         assert missed is not None, "a pool has at least one upstream"  # noqa: S101  # UPSTREAMS is refused otherwise
         raise missed

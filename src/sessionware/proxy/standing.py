@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sessionware.proxy.addresses import UpstreamAddress
@@ -12,6 +13,7 @@ from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import Address, NotDelivered, Reason, Wire, WireLimits
 
 _LIMITS: Final = WireLimits(connections=4_096)  # each open event stream holds one
+WAIT_BOUNDS_MS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000)  # the last bucket has none
 _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED})  # they tell nothing of the upstream
 
 
@@ -22,6 +24,9 @@ class Upstream:
         self.address = address
         self.wire = Wire(_place(address), _LIMITS)
         self.health = Health()
+        self.waits = [0] * (len(WAIT_BOUNDS_MS) + 1)  # answers by how long their head was waited for
+        self.waited_s = 0.0
+        self.misses = 0  # connections that it did not take
 
     @property
     def name(self) -> str:
@@ -31,10 +36,16 @@ class Upstream:
         """It took a connection."""
         self.health = connected(self.health)
 
+    def answered(self, waited_s: float) -> None:
+        """The head of an answer has come."""
+        self.waits[bisect_left(WAIT_BOUNDS_MS, waited_s * 1000)] += 1
+        self.waited_s += waited_s
+
     def missed(self, fault: NotDelivered) -> None:
         """It took none."""
         if fault.reason in _HARMLESS:
             return
+        self.misses += 1
         how = Failure.REFUSED if fault.reason is Reason.CONNECT_REFUSED else Failure.SILENT
         self.health = failed(self.health, how, int(asyncio.get_running_loop().time() * 1000))
 
@@ -44,6 +55,12 @@ class Upstreams:
 
     def __init__(self, pools: Iterable[Pool]) -> None:
         self._pools = {pool.name: {each.name: Upstream(each) for each in pool.upstreams} for pool in pools}
+
+    def each(self) -> Iterator[tuple[str, Upstream]]:
+        """All of them, with the names of their pools."""
+        for pool, upstreams in self._pools.items():
+            for upstream in upstreams.values():
+                yield pool, upstream
 
     def find(self, pool: str, name: str) -> Upstream | None:
         """One by its name; None: it is not configured any more."""
