@@ -21,6 +21,7 @@ BAD_REQUEST: Final = 400
 TIMEOUT: Final = 408
 TOO_LARGE: Final = 431
 UNAVAILABLE: Final = 503
+_CODED: Final = b"transfer-encoding"
 
 
 class Receiving(Enum):
@@ -109,8 +110,12 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._receiving is Receiving.HEAD:  # RFC 9110 6.5.1: a trailer must not become a header
-            super().on_header(name, value)
+        if self._receiving is not Receiving.HEAD:  # RFC 9110 6.5.1: a trailer must not become a header
+            return
+        if len(name) == len(_CODED) and name.lower() == _CODED and value.strip(b" \t").lower() != b"chunked":
+            self._fault = BAD_REQUEST, "Invalid request: of transfer codings only chunked is served"
+            raise BadFraming
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         bounds, headers = self._bounds, self.headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -55,6 +55,11 @@ class Server:
         self._state = ServerState()
         self._watch = Watch(bounds, self._state)
         self._lifespan = LifespanOn(self._configs[0])
+
+    @property
+    def connections(self) -> Collection[Any]:
+        """Those that are open now."""
+        return self._state.connections
 
     async def run(self, started: Callable[[], object]) -> int:
         """Serve until asked to leave; the exit code. `started` is called when requests are answered."""
