@@ -26,7 +26,7 @@ class Asked:
     `content` is the body if it was read whole, `body` what it says. Plain HTTP has no era.
     """
 
-    __slots__ = ("body", "content", "era", "has_link", "incoming", "is_result", "route")
+    __slots__ = ("body", "content", "era", "has_link", "incoming", "is_result", "route", "upstream")
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
         self.route = route
@@ -36,6 +36,7 @@ class Asked:
         self.content: bytes | None = None
         self.body: Body | None = None
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
+        self.upstream = ""  # the name of the one that answered
 
     @property
     def hello(self) -> Hello | None:
