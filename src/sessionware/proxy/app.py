@@ -39,7 +39,7 @@ class ProxyApp:
         self.entrance = Entrance(Routes(pools), max_body=max_body, is_result=is_result)
         self._terms = terms
         self._upstreams = Upstreams(pools)
-        self.closer = UpstreamCloser(self._upstreams)
+        self.closer = UpstreamCloser(self._upstreams, pools)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

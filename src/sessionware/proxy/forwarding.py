@@ -23,6 +23,7 @@ from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
+from sessionware.proxy.old_stream import OldStream
 from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.relaying import relay
 from sessionware.proxy.standing import Upstream, Upstreams
@@ -101,14 +102,17 @@ class Forwarding:
 
     def _request(self, upstream: Upstream, link: Link | None) -> UpstreamRequest:
         scope, asked, address = self._scope, self._asked, upstream.address
+        is_old = asked.route.role is Role.MESSAGES  # of 2024-11-05: the upstream's id is a URL
         onward = Onward(
             host=address.authority.encode(),
             disclosure=self._terms.disclosure,
             era=asked.era,
-            session_id=None if link is None else link.upstream_id.encode(),
+            session_id=None if link is None or is_old else link.upstream_id.encode(),
         )
         headers = to_upstream(scope["headers"], self._sender(), onward)
         target = upstream_target(asked.route, address, scope["query_string"])
+        if link is not None and is_old:
+            target = link.upstream_id.encode()
         if asked.content is not None:
             return UpstreamRequest(scope["method"], target, headers, asked.content)
         framing = {name: value for name, value in scope["headers"] if name in {b"content-length", b"transfer-encoding"}}
@@ -149,9 +153,16 @@ class Forwarding:
                 ours = await self._begin(upstream, named)
         passing = answer_headers.Passage(upstream=upstream.address, prefix=asked.route.prefix, session_id=ours)
         headers = answer_headers.to_client(response.headers, passing)
+        opens_stream = asked.route.role is Role.EVENTS and is_good and answer_headers.is_event_stream(response.headers)
+        if asked.route.role is Role.EVENTS and (isinstance(headers, answer_headers.BadAnswer) or not opens_stream):
+            await forget_unused(self._passage)
         if isinstance(headers, answer_headers.BadAnswer):
             log.warning("upstream %s: %s", upstream.name, headers.reason)
             await respond(send, asked.told(unusable()))
+            return
+        if opens_stream:
+            stream = OldStream(upstream, response, asked, self._passage)
+            await stream.run(headers, send, within=self._terms.deadlines.head, at_most=self._terms.max_links)
             return
         await relay(response, headers, asked, send)
 
