@@ -17,9 +17,10 @@ from sessionware.proxy.closing import UpstreamCloser
 from sessionware.proxy.entrance import Entrance
 from sessionware.proxy.faults import fault_problem
 from sessionware.proxy.forwarding import Forwarding, PoolTerms
-from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.incoming import BodyTooLarge, ClientGone
 from sessionware.proxy.paths import Routes
 from sessionware.proxy.standing import Upstreams
+from sessionware.proxy.stopping import Stopping, after_interrupt
 from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
 
@@ -50,14 +51,16 @@ class ProxyApp:
             await refuse(scope, receive, send, problem(404, "Not found", "not_found"))
             return
         terms = self._terms[asked.route.pool.name]
-        watching = _Watching(asked.incoming)
+        stopping = Stopping(asked, passage)
         try:
             await _forward(Forwarding(self._upstreams, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
-            if not watching.has_cancelled():
+            if not stopping.has_cancelled():
                 raise
+            if asked.is_interrupted:
+                await after_interrupt(asked, passage, self._upstreams, send)
         finally:
-            await watching.aclose()
+            await stopping.aclose()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -65,30 +68,6 @@ class ProxyApp:
         await receive()
         await self._upstreams.aclose()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-class _Watching:
-    """Cancels the task that made it when the client goes: its request upstream ends, too."""
-
-    def __init__(self, incoming: Incoming) -> None:
-        self._incoming = incoming
-        self._task = asyncio.current_task()
-        self._has_fired = False
-        self._watch = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> None:
-        await self._incoming.until_gone()
-        self._has_fired = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def has_cancelled(self) -> bool:
-        """Whether it was this that cancelled the task, and nobody else did."""
-        return self._has_fired and self._task is not None and self._task.uncancel() == 0
-
-    async def aclose(self) -> None:
-        self._watch.cancel()
-        await asyncio.wait([self._watch])
 
 
 async def _forward(forwarding: Forwarding, asked: Asked, passage: Passage, send: Send) -> None:
