@@ -25,3 +25,19 @@ def begun(server, **headers):
 
 def asked(server, legacy_id, message=LIST, **headers):
     return httpx2.post(f"{server.url}/mcp", headers=LATER | {"Mcp-Session-Id": legacy_id} | headers, json=message)
+
+
+def first_asked(listening, mark):
+    """The first connection on which something is said, and that up to the mark; probes only come and go."""
+    while True:
+        connection, _ = listening.accept()
+        connection.settimeout(5)
+        said = b""
+        while mark not in said:
+            more = connection.recv(65536)
+            if not more:
+                break
+            said += more
+        if said:
+            return connection, said
+        connection.close()

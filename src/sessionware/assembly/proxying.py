@@ -36,11 +36,12 @@ def proxy(
         pools,
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
         max_body=loaded.proxy.max_body,
+        runtime=lambda: None if sessionware.at_work is None else sessionware.at_work.runtime,
         is_result=loaded.proxy.mcp_limit_answer == "tool_result",
     )
     settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
-    ready = None if isinstance(store, str) else store
-    middleware = SessionMiddleware(app, Sessionware(settings, store=ready, observers=[app.closer]))
+    sessionware = Sessionware(settings, store=None if isinstance(store, str) else store, observers=[app.closer])
+    middleware = SessionMiddleware(app, sessionware)
     middleware.in_front_of(app.entrance)
     return middleware
 
@@ -61,4 +62,5 @@ def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
             idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
         ),
         max_links=settings.max_links,
+        selection=proxy.pool(pool.name).selection or proxy.upstream_selection,
     )

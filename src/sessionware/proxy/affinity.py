@@ -1,48 +1,21 @@
-"""The only place that says which upstream a request belongs to, and keeps the legacy sessions that say so."""
+"""The only place that keeps legacy MCP sessions: which of ours is which of an upstream's."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 from msgspec import Struct
 
 from sessionware.asgi.passage import Passage
 from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
 from sessionware.core.session import Link
-from sessionware.credentials.resolved import Kind
 from sessionware.errors import StoreUnavailable
-from sessionware.proxy.addresses import UpstreamAddress
 from sessionware.proxy.mcp.messages import Hello
-from sessionware.proxy.selection import ByHash
-from sessionware.proxy.upstreams import Pool
 
 
 def link_of(passage: Passage) -> Link | None:
     """The legacy session that the request was admitted with."""
     return passage.entered.decision.answer.link
-
-
-def in_order(passage: Passage, pool: Pool) -> Iterator[UpstreamAddress]:
-    """All upstreams of the pool: the session's own first, then the one that would be it without that one, ..."""
-    choosing, key = ByHash(passage.engine.runtime.addresses.salt), _key(passage)
-    left = list(pool.upstreams)
-    while left:
-        chosen = choosing.choose(left, key=key, load={})
-        if chosen is None:
-            return
-        yield chosen
-        left.remove(chosen)
-
-
-def _key(passage: Passage) -> bytes:
-    """What the upstream hangs on: a session that was named or made here, else the owner and the client."""
-    visit, session = passage.entered.visit, passage.session
-    is_derived = visit.target is not None and visit.target.kind is Kind.DERIVED
-    if session is not None and not is_derived:
-        return session.record.key.hash
-    owner = b"" if visit.identity is None else visit.identity.owner
-    return owner + b"\0" + visit.client.encode()
 
 
 class Begun(Struct, frozen=True):

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.passage import Passage, passage_of
 from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.refusing import refuse, respond
+from sessionware.core.ids import Addresses
 from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
 from sessionware.proxy.closing import UpstreamCloser
+from sessionware.proxy.drains import Drains
 from sessionware.proxy.entrance import Entrance
 from sessionware.proxy.faults import fault_problem
+from sessionware.proxy.fleet import Fleet, pause
 from sessionware.proxy.forwarding import Forwarding, PoolTerms
 from sessionware.proxy.incoming import BodyTooLarge, ClientGone
+from sessionware.proxy.loads import Loads
 from sessionware.proxy.paths import Routes
-from sessionware.proxy.standing import Upstreams
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.stopping import Stopping, after_interrupt
 from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
+from sessionware.service.runtime import Runtime
 
+COUNT_EVERY_S: Final = 1.0  # other workers bind sessions too; until then each knows its own
 log: Final = logging.getLogger("sessionware")
 
 
@@ -34,13 +40,26 @@ class ProxyApp:
     """
 
     def __init__(
-        self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, max_body: int, is_result: bool = False
+        self,
+        pools: Sequence[Pool],
+        terms: Mapping[str, PoolTerms],
+        *,
+        max_body: int,
+        runtime: Callable[[], Runtime | None],
+        is_result: bool = False,
     ) -> None:
-        """`terms` by the pool's name."""
-        self.entrance = Entrance(Routes(pools), max_body=max_body, is_result=is_result)
+        """`terms` by the pool's name; `runtime` is the installation around it, None until that has started."""
         self._terms = terms
-        self._upstreams = Upstreams(pools)
-        self.closer = UpstreamCloser(self._upstreams, pools)
+        self._runtime = runtime
+        self._counting: asyncio.Task[None] | None = None
+        self.drains = Drains(runtime)
+        self.placing = Placing(
+            Fleet(pools), Loads(),
+            selections={name: each.selection for name, each in terms.items()},
+            addresses=self._addresses, drained=self.drains,
+        )  # fmt: skip
+        self.entrance = Entrance(Routes(pools), self.placing, max_body=max_body, is_result=is_result)
+        self.closer = UpstreamCloser(self.placing.fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -50,24 +69,55 @@ class ProxyApp:
         if scope["type"] != "http" or asked is None or passage is None:
             await refuse(scope, receive, send, problem(404, "Not found", "not_found"))
             return
+        if self._counting is None:
+            await self._begin()  # the server lives no lifespan
         terms = self._terms[asked.route.pool.name]
         stopping = Stopping(asked, passage)
         try:
-            await _forward(Forwarding(self._upstreams, terms, scope, asked, passage), asked, passage, send)
+            await _forward(Forwarding(self.placing, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
             if not stopping.has_cancelled():
                 raise
             if asked.is_interrupted:
-                await after_interrupt(asked, passage, self._upstreams, send)
+                await after_interrupt(asked, passage, self.placing.fleet, send)
         finally:
             await stopping.aclose()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        await self._begin()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._upstreams.aclose()
+        await self._end()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _begin(self) -> None:
+        if self._counting is None:
+            self._counting = asyncio.get_running_loop().create_task(self._count(), name="sessionware-loads")
+            await self.placing.fleet.begin()
+
+    async def _end(self) -> None:
+        counting, self._counting = self._counting, None
+        if counting is not None:
+            counting.cancel()
+            await asyncio.wait([counting])
+        await self.placing.fleet.aclose()
+
+    async def _count(self) -> None:
+        """Ask the store again and again how many sessions everybody has, where it matters."""
+        pools = self.placing.fleet.pools.values()
+        if not any(self._terms[each.pool.name].selection == "least_sessions" for each in pools):
+            return
+        while True:
+            runtime = self._runtime()
+            if runtime is not None:
+                await self.placing.loads.count(runtime.store, now=runtime.now())
+            await pause(COUNT_EVERY_S)
+
+    def _addresses(self) -> Addresses:
+        runtime = self._runtime()
+        assert runtime is not None, "requests come after the start"  # noqa: S101
+        return runtime.addresses
 
 
 async def _forward(forwarding: Forwarding, asked: Asked, passage: Passage, send: Send) -> None:

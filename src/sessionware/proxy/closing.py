@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from sessionware.core.session import EndReason, Link, Session
+from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.headers import SESSION_ID
 from sessionware.proxy.mcp.messages import RequestId
-from sessionware.proxy.standing import Upstream, Upstreams
-from sessionware.proxy.upstreams import Pool
+from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import Deadlines, UpstreamRequest, WireFault
 from sessionware.telemetry import Observer
 
@@ -25,15 +24,14 @@ log: Final = logging.getLogger("sessionware")
 class UpstreamCloser(Observer):
     """Whatever ends a session of ours, what it had upstream ends with it."""
 
-    def __init__(self, upstreams: Upstreams, pools: Iterable[Pool]) -> None:
-        self._upstreams = upstreams
-        # A stream of 2024-11-05 is closed by whoever holds it, and its session is over upstream.
-        self._closable = frozenset(pool.name for pool in pools if pool.kind == "mcp")
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def on_end(self, session: Session, reason: EndReason) -> None:  # noqa: ARG002  # an observer's signature
         for link in session.links:
-            upstream = self._upstreams.find(link.pool, link.upstream)
-            if upstream is not None and link.pool in self._closable:
+            upstream = self._fleet.find(link.pool, link.upstream)
+            # A stream of 2024-11-05 is closed by whoever holds it, and its session is over upstream.
+            if upstream is not None and self._fleet.pools[link.pool].pool.kind == "mcp":
                 await close_upstream(upstream, link.upstream_id.encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from sessionware.asgi.engine import Engine
@@ -19,6 +20,7 @@ from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read
 from sessionware.proxy.mcp.mirrors import header_text, mismatch
 from sessionware.proxy.old_stream import take_id
 from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
+from sessionware.proxy.placing import Placing
 
 READ_AT_ONCE: Final = 64 << 10  # bytes of JSON that are read on the event loop; more are read in a thread
 CLIENT_CLOSED: Final = 400  # nobody reads it
@@ -27,8 +29,9 @@ CLIENT_CLOSED: Final = 400  # nobody reads it
 class Entrance:
     """Knows all pools by path. `max_body` bounds the bodies of MCP requests, `is_result` is MCP_LIMIT_ANSWER."""
 
-    def __init__(self, routes: Routes, *, max_body: int, is_result: bool = False) -> None:
+    def __init__(self, routes: Routes, placing: Placing, *, max_body: int, is_result: bool = False) -> None:
         self._routes = routes
+        self._candidates = {pool: partial(placing.candidate, pool) for pool in placing.fleet.pools}
         self._max_body = max_body
         self._is_result = is_result
 
@@ -46,7 +49,9 @@ class Entrance:
         if route.role is Role.HTTP:
             asked = scope[SCOPE_KEY] = Asked(route, Incoming(receive))
             facts = Facts(method=method, path=path, pool=route.pool.name)
-            return Routed(facts=facts, told=asked.told)
+            # Nothing behind us writes to a session: one that waits to be written to would never be there.
+            makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
+            return Routed(facts=facts, told=asked.told, makes=makes, candidate=self._candidates[route.pool.name])
         fault = None if route.role is Role.MCP else take_id(scope, route)
         return fault or await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._max_body), route)
 
@@ -62,7 +67,8 @@ class Entrance:
             if fault is not None:
                 return fault
             facts = _facts(scope, route, asked)
-        return Routed(facts=facts, told=asked.told, makes=_makes(asked, facts))
+        candidate = self._candidates[route.pool.name]
+        return Routed(facts=facts, told=asked.told, makes=_makes(asked, facts), candidate=candidate)
 
     async def _read(self, scope: Scope, asked: Asked) -> Problem | None:
         """Read the whole body; says what is wrong with it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -11,22 +10,25 @@ from msgspec import Struct
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.refusing import respond
+from sessionware.config.proxy_settings import Selection
 from sessionware.core.session import Link
 from sessionware.core.store import LINKS_MAX
 from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
-from sessionware.proxy.affinity import Begun, forget, forget_unused, in_order, link_of, remember
+from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, remember
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.closing import close_upstream
+from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
-from sessionware.proxy.health import Meanwhile, after_failing
+from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.old_stream import OldStream
 from sessionware.proxy.paths import Role, upstream_target
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
-from sessionware.proxy.standing import Upstream, Upstreams
+from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
 
 NOT_FOUND: Final = 404
@@ -40,13 +42,14 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     disclosure: Disclosure = Disclosure()
     deadlines: Deadlines = Deadlines()
     max_links: int = LINKS_MAX
+    selection: Selection = "least_sessions"
 
 
 class Forwarding:
     """One request that was let in, to whichever upstream it belongs to."""
 
-    def __init__(self, upstreams: Upstreams, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
-        self._upstreams = upstreams
+    def __init__(self, placing: Placing, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
+        self._placing = placing
         self._terms = terms
         self._scope = scope
         self._asked = asked
@@ -56,52 +59,51 @@ class Forwarding:
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
         link = self._link
-        if link is None:
-            pool = self._asked.route.pool
-            found = [self._upstreams.find(pool.name, each.name) for each in in_order(self._passage, pool)]
-            upstream, response = await self._deliver([each for each in found if each is not None], None)
-        else:
-            bound = self._upstreams.find(link.pool, link.upstream) if link.pool == self._asked.route.pool.name else None
-            if bound is None:
-                await respond(send, unknown_session(self._asked.request_id))
+        if link is not None:
+            await self._run_linked(link, send)
+            return
+        delivery = Delivery(
+            self._placing, self._passage, pool=self._asked.route.pool.name,
+            request=self._request, deadlines=self._terms.deadlines,
+        )  # fmt: skip
+        upstream, response = await delivery.run()
+        await self._pass_back(upstream, response, send)
+
+    async def _run_linked(self, link: Link, send: Send) -> None:
+        """The one upstream that has this session answers, or says that it is no more."""
+        members = self._placing.fleet.pools[self._asked.route.pool.name]
+        bound = members.find(link.upstream) if link.pool == members.pool.name else None
+        if bound is None and link.pool == members.pool.name and not members.is_known:
+            await respond(send, self._asked.told(unavailable()))  # DNS was not asked yet: it may stand there
+            return
+        if bound is None or before_connecting(bound.health, Era.LEGACY) is Meanwhile.GONE:
+            await self._lose(link, send)
+            return
+        try:
+            response = await bound.exchange(self._request(bound), self._terms.deadlines)
+        except NotDelivered as fault:
+            if after_failing(bound.health, Era.LEGACY) is Meanwhile.GONE:
+                await self._lose(link, send)
                 return
-            try:
-                upstream, response = await self._deliver([bound], link)
-            except NotDelivered as fault:
-                await self._miss(bound, link, fault, send)
-                return
+            log.warning("%s", fault)
+            await respond(send, self._asked.told(unavailable()))
+            return
+        await self._pass_back(bound, response, send)
+
+    async def _lose(self, link: Link, send: Send) -> None:
+        """The upstream is dead, or is not configured any more: nobody else has this session."""
+        log.warning("upstream %s is gone, and with it a session", link.upstream)
+        await forget(self._passage, link)
+        await respond(send, unknown_session(self._asked.request_id))
+
+    async def _pass_back(self, upstream: Upstream, response: Response, send: Send) -> None:
         try:
             await self._answer(upstream, response, send)
         finally:
-            await response.aclose()
+            await upstream.finish(response)
 
-    async def _deliver(self, upstreams: Iterable[Upstream], link: Link | None) -> tuple[Upstream, Response]:
-        """The first answer. Only when nothing can have been delivered the next one is asked."""
-        missed: NotDelivered | None = None
-        for upstream in upstreams:
-            try:
-                response = await upstream.wire.send(self._request(upstream, link), deadlines=self._terms.deadlines)
-            except NotDelivered as fault:
-                log.warning("%s", fault)
-                upstream.missed(fault)
-                missed = fault
-            else:
-                upstream.heard()
-                return upstream, response
-        assert missed is not None, "a pool has at least one upstream"  # noqa: S101  # UPSTREAMS is refused otherwise
-        raise missed
-
-    async def _miss(self, upstream: Upstream, link: Link, fault: NotDelivered, send: Send) -> None:
-        """The one upstream that has this session takes no connection: it may be back in a moment, or it is dead."""
-        if after_failing(upstream.health, Era.LEGACY) is Meanwhile.GONE:
-            log.warning("upstream %s is dead, its session is forgotten: %s", upstream.name, fault)
-            await forget(self._passage, link)
-            await respond(send, unknown_session(self._asked.request_id))
-        else:
-            await respond(send, self._asked.told(unavailable()))
-
-    def _request(self, upstream: Upstream, link: Link | None) -> UpstreamRequest:
-        scope, asked, address = self._scope, self._asked, upstream.address
+    def _request(self, upstream: Upstream) -> UpstreamRequest:
+        scope, asked, address, link = self._scope, self._asked, upstream.address, self._link
         is_old = asked.route.role is Role.MESSAGES  # of 2024-11-05: the upstream's id is a URL
         onward = Onward(
             host=address.authority.encode(),

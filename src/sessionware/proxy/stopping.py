@@ -14,11 +14,11 @@ from sessionware.asgi.work import Job
 from sessionware.proxy.affinity import link_of
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.closing import cancel_upstream
+from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.messages import Kind
 from sessionware.proxy.paths import Role
 from sessionware.proxy.relaying import INTERRUPTED
-from sessionware.proxy.standing import Upstreams
 
 # What stays open to hear of things is no work, and nobody waits for what was only told.
 _NO_WORK: Final = ("subscriptions/listen", "notifications/")
@@ -66,14 +66,14 @@ class Stopping:
         await asyncio.wait([self._watch])
 
 
-async def after_interrupt(asked: Asked, passage: Passage, upstreams: Upstreams, send: Send) -> None:
+async def after_interrupt(asked: Asked, passage: Passage, fleet: Fleet, send: Send) -> None:
     """Tell the client, if nothing was said yet, and the upstream, where closing the exchange does not tell it."""
     if not passage.has_begun:
         await respond(send, asked.told(problem(INTERRUPTED, "Interrupted", "interrupted")))
     link = link_of(passage)
     if asked.era is not Era.LEGACY or link is None:
         return
-    upstream = upstreams.find(link.pool, link.upstream)
+    upstream = fleet.find(link.pool, link.upstream)
     if upstream is not None:
         for request_id in asked.request_ids:
             await cancel_upstream(upstream, link, request_id)

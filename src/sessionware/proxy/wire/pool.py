@@ -67,6 +67,14 @@ class Pool:
         except TimeoutError:
             raise NotDelivered(self._address, reason, f"{deed} within {within} s") from None
 
+    async def probe(self, within: float) -> None:
+        """Open a connection and close it again. Raises NotDelivered when that takes longer, or fails."""
+        try:
+            async with asyncio.timeout(within):
+                (await self._connect()).abort()
+        except TimeoutError:
+            raise NotDelivered(self._address, Reason.CONNECT_TIMEOUT, f"no connection within {within} s") from None
+
     async def aclose(self) -> None:
         """Close all connections, in use or not; whoever waits for one gets NotDelivered."""
         if self._emptied is None:
