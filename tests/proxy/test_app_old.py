@@ -274,6 +274,14 @@ def test_only_the_first_event_is_rewritten():
     assert rest == after
 
 
+def test_a_stream_that_no_upstream_opens_leaves_nothing_behind():
+    with installed("old[sse]=http://127.0.0.1:9/sse") as (server, at):
+        told = httpx2.get(f"{server.url}/old/sse", headers={"Accept": "text/event-stream"})
+        assert (told.status_code, told.json()["error"]["code"]) == (503, -31503)
+        assert "X-Session-ID" not in told.headers
+        assert sessions_of(server, at) == []
+
+
 def test_an_answer_that_is_no_stream_passes_and_leaves_nothing_behind():
     refusal = answer(403, b"{}", (b"content-type", b"application/json"))
     with scripted([Say(refusal)]) as (_, url), installed(f"old[sse]={url}/sse") as (server, at):

@@ -62,5 +62,6 @@ def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
             idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
         ),
         max_links=settings.max_links,
+        revives=proxy.on_upstream_lost == "reinitialize",
         selection=proxy.pool(pool.name).selection or proxy.upstream_selection,
     )

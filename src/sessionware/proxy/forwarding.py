@@ -22,14 +22,16 @@ from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
+from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.old_stream import OldStream
 from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
+from sessionware.proxy.reviving import HANDSHAKE_MAX, REVIVED, Reviving
 from sessionware.proxy.standing import Upstream
-from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
+from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest, WireFault
 
 NOT_FOUND: Final = 404
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -42,6 +44,7 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     disclosure: Disclosure = Disclosure()
     deadlines: Deadlines = Deadlines()
     max_links: int = LINKS_MAX
+    revives: bool = False  # ON_UPSTREAM_LOST=reinitialize
     selection: Selection = "least_sessions"
 
 
@@ -55,6 +58,7 @@ class Forwarding:
         self._asked = asked
         self._passage = passage
         self._link = link_of(passage)
+        self._is_revived = False
 
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
@@ -66,7 +70,12 @@ class Forwarding:
             self._placing, self._passage, pool=self._asked.route.pool.name,
             request=self._request, deadlines=self._terms.deadlines,
         )  # fmt: skip
-        upstream, response = await delivery.run()
+        try:
+            upstream, response = await delivery.run()
+        except WireFault:
+            if self._asked.era is Era.LEGACY:
+                await forget_unused(self._passage)
+            raise
         await self._pass_back(upstream, response, send)
 
     async def _run_linked(self, link: Link, send: Send) -> None:
@@ -91,10 +100,30 @@ class Forwarding:
         await self._pass_back(bound, response, send)
 
     async def _lose(self, link: Link, send: Send) -> None:
-        """The upstream is dead, or is not configured any more: nobody else has this session."""
-        log.warning("upstream %s is gone, and with it a session", link.upstream)
+        """Nobody has this session any more: its upstream is dead, not configured, or knows nothing of it."""
+        revived = await self._revived(link)
+        if revived is not None:
+            self._link, self._is_revived = revived, True
+            await self._run_linked(revived, send)
+            return
+        log.warning("a session is lost with upstream %s", link.upstream)
         await forget(self._passage, link)
         await respond(send, unknown_session(self._asked.request_id))
+
+    async def _revived(self, link: Link) -> Link | None:
+        """The session begun anew, once for each request; only what was never done can be asked again."""
+        asked = self._asked
+        may_repeat = asked.content is not None or self._scope["method"] == "GET"
+        if not self._terms.revives or self._is_revived or not may_repeat or asked.route.role is not Role.MCP:
+            return None
+        reviving = Reviving(
+            self._placing,
+            self._passage,
+            self._headers,
+            deadlines=self._terms.deadlines,
+            max_links=self._terms.max_links,
+        )
+        return await reviving.run(link)
 
     async def _pass_back(self, upstream: Upstream, response: Response, send: Send) -> None:
         try:
@@ -105,13 +134,7 @@ class Forwarding:
     def _request(self, upstream: Upstream) -> UpstreamRequest:
         scope, asked, address, link = self._scope, self._asked, upstream.address, self._link
         is_old = asked.route.role is Role.MESSAGES  # of 2024-11-05: the upstream's id is a URL
-        onward = Onward(
-            host=address.authority.encode(),
-            disclosure=self._terms.disclosure,
-            era=asked.era,
-            session_id=None if link is None or is_old else link.upstream_id.encode(),
-        )
-        headers = to_upstream(scope["headers"], self._sender(), onward)
+        headers = self._headers(upstream, None if link is None or is_old else link.upstream_id.encode())
         target = upstream_target(asked.route, address, scope["query_string"])
         if link is not None and is_old:
             target = link.upstream_id.encode()
@@ -124,6 +147,15 @@ class Forwarding:
             return UpstreamRequest(scope["method"], target, headers)
         size = int(length) if length is not None and length.isdigit() else None
         return UpstreamRequest(scope["method"], target, headers, asked.incoming.parts(), content_length=size)
+
+    def _headers(self, upstream: Upstream, session_id: bytes | None) -> list[Header]:
+        onward = Onward(
+            host=upstream.address.authority.encode(),
+            disclosure=self._terms.disclosure,
+            era=self._asked.era,
+            session_id=session_id,
+        )
+        return to_upstream(self._scope["headers"], self._sender(), onward)
 
     def _sender(self) -> Sender:
         scope, group = self._scope, self._passage.entered.visit.client
@@ -141,8 +173,8 @@ class Forwarding:
         asked, link = self._asked, self._link
         is_good = 200 <= response.status < 300  # noqa: PLR2004  # HTTP's own classes
         if link is not None and response.status == NOT_FOUND:
-            await forget(self._passage, link)
-            await respond(send, unknown_session(asked.request_id))
+            await response.aclose()
+            await self._lose(link, send)
             return
         ours: bytes | None = None
         if link is not None and is_good and self._scope["method"] == "DELETE":
@@ -162,6 +194,8 @@ class Forwarding:
             log.warning("upstream %s: %s", upstream.name, headers.reason)
             await respond(send, asked.told(unusable()))
             return
+        if self._is_revived:
+            headers.append(REVIVED)
         if opens_stream:
             stream = OldStream(upstream, response, asked, self._passage)
             await stream.run(headers, send, within=self._terms.deadlines.head, at_most=self._terms.max_links)
@@ -172,9 +206,14 @@ class Forwarding:
         """Keep the session that the upstream has begun; if that fails, it ends there again."""
         hello = self._asked.hello
         assert hello is not None  # noqa: S101  # the caller has looked
-        begun = Begun(self._asked.route.pool.name, upstream.name, named.decode("ascii"), hello)
+        begun = Begun(self._asked.route.pool.name, upstream.name, named.decode("ascii"), hello, self._handshake())
         try:
             return await remember(self._passage, begun, at_most=self._terms.max_links)
         except (StoreUnavailable, SessionNotFound):
             await close_upstream(upstream, named)
             raise
+
+    def _handshake(self) -> bytes:
+        """The `initialize`, where it may have to be said again."""
+        content = self._asked.content or b""
+        return content if self._terms.revives and len(content) <= HANDSHAKE_MAX else b""

@@ -50,7 +50,22 @@ class Collector:
         foreign.add_metric([], counts.foreign_ids)
         alerts = counter("sessionware_alerts", "Alerts about sessions with many errors")
         alerts.add_metric([], counts.alerts)
-        return [active, created, ended, admissions, self._latency(), degraded, conflicts, foreign, alerts]
+        reinitialized = counter(
+            "sessionware_reinitialized", "Legacy MCP sessions begun anew because their upstream was lost"
+        )
+        reinitialized.add_metric([], counts.reinitialized)
+        return [
+            active,
+            created,
+            ended,
+            admissions,
+            self._latency(),
+            degraded,
+            conflicts,
+            foreign,
+            alerts,
+            reinitialized,
+        ]
 
     def _latency(self) -> Any:
         seconds = [str(bound / 1000) for bound in LATENCY_BOUNDS_MS] + ["+Inf"]
