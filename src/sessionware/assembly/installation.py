@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from sessionware.asgi.doubt import Doubt
 from sessionware.asgi.engine import Engine
+from sessionware.asgi.work import Work
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
@@ -182,6 +183,7 @@ class Sessionware:
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
+            work = Work(store.clock)
             resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)
             runtime = Runtime(
@@ -193,10 +195,11 @@ class Sessionware:
                 endings=endings,
                 reaper=reaper,
                 health=health,
+                pending=work.pending,
                 org_limits=self._listener.limits_of,
                 operation=operations(),
             )
-            engine = _engine(settings, runtime, gate=gate, resolver=resolver)
+            engine = _engine(settings, runtime, gate=gate, resolver=resolver, work=work)
             gate.start()
             opening.push_async_callback(gate.aclose)
             reaper.start()
@@ -223,7 +226,7 @@ def given_or_made(sessionware: Sessionware | None, keywords: Mapping[str, Any], 
     return sessionware or Sessionware(settings_from(keywords))
 
 
-def _engine(settings: Settings, runtime: Runtime, *, gate: Gate, resolver: Resolver) -> Engine:
+def _engine(settings: Settings, runtime: Runtime, *, gate: Gate, resolver: Resolver, work: Work) -> Engine:
     """What the edge works with, on the loop and the thread that run now."""
     options = options_of(settings)
     return Engine(
@@ -234,6 +237,7 @@ def _engine(settings: Settings, runtime: Runtime, *, gate: Gate, resolver: Resol
         loop=asyncio.get_running_loop(),
         thread=get_ident(),
         heard=options.names.heard,
+        work=work,
         doubt=Doubt(is_settled=bool(settings.trusted_proxies)),
         asks_members=bool(settings.required_groups) or settings.require_org,
         asks_secrets=settings.session_token,

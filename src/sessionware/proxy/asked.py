@@ -12,7 +12,7 @@ from sessionware.proxy.headers import SESSION_ID
 from sessionware.proxy.incoming import Incoming
 from sessionware.proxy.mcp.answers import refusal, sole_request, unknown_session
 from sessionware.proxy.mcp.era import Era
-from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, RequestId, read_body
+from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, Kind, RequestId, read_body
 from sessionware.proxy.paths import Route
 
 SCOPE_KEY: Final = "sessionware.asked"
@@ -26,7 +26,9 @@ class Asked:
     `content` is the body if it was read whole, `body` what it says. Plain HTTP has no era.
     """
 
-    __slots__ = ("body", "content", "era", "has_link", "incoming", "is_result", "route", "upstream")
+    __slots__ = (
+        "body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "route", "upstream"
+    )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
         self.route = route
@@ -37,6 +39,7 @@ class Asked:
         self.body: Body | None = None
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.upstream = ""  # the name of the one that answered
+        self.is_interrupted = False  # somebody stopped what its session was doing
 
     @property
     def hello(self) -> Hello | None:
@@ -51,6 +54,12 @@ class Asked:
         """The id that an answer belongs to; None where it belongs to none, or it is not known."""
         message = sole_request(self._said())
         return None if message is None else message.id
+
+    @property
+    def request_ids(self) -> list[RequestId]:
+        """Everything in it that waits for an answer."""
+        body = self._said()
+        return [] if body is None else [each.id for each in body.messages if each.kind is Kind.REQUEST]
 
     def told(self, problem: Problem) -> Problem:
         """A refusal in the words that this client understands."""

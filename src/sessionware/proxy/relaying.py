@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -13,6 +14,7 @@ from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.sse import SseScanner, final_event
 from sessionware.proxy.wire import BadAnswer, Response
 
+INTERRUPTED: Final = 409
 log: Final = logging.getLogger("sessionware")
 
 
@@ -28,6 +30,11 @@ async def relay(response: Response, headers: list[Header], asked: Asked, send: S
             await send({"type": "http.response.body", "body": part, "more_body": not is_last})
             if is_last:
                 return
+    except asyncio.CancelledError:
+        if scanner is not None and asked.is_interrupted:
+            words = [final_event(scanner, INTERRUPTED, "Interrupted", request_id=each) for each in asked.request_ids]
+            await send({"type": "http.response.body", "body": b"".join(words), "more_body": False})
+        raise
     except BadAnswer as fault:
         log.warning("%s", fault)
         if scanner is None:
