@@ -96,6 +96,11 @@ def test_every_command_of_the_docs_exists(capsys):
     assert {"config", "key add", "key list", "key revoke", "keys new", "explain-token"} <= seen
 
 
+def test_the_limits_of_the_page_on_clients_are_read():
+    (block,) = blocks(DOCS / "clients.md", "limits")
+    assert [limit.text for limit in parse_limits(block.text)] == block.text.splitlines()
+
+
 def test_the_limits_of_the_limits_page_are_read_and_the_bad_ladder_is_refused():
     examples, bad, ladder = (block.text for block in blocks(DOCS / "limits.md", "limits"))
     assert len(parse_limits(examples)) == len(examples.splitlines())
