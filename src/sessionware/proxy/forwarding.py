@@ -29,8 +29,6 @@ from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import NotDelivered, Response, WireFault
 
 NOT_FOUND: Final = 404
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
 
