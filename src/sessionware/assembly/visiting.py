@@ -13,7 +13,7 @@ from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
 from sessionware.errors import ConfigError
 from sessionware.proxy.closing import UpstreamCloser
-from sessionware.proxy.standing import Upstreams
+from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.upstreams import pools_of
 from sessionware.service.sessions import Sessions
 from sessionware.stores.open import open_store
@@ -31,12 +31,12 @@ async def visiting(settings: Settings, proxy: ProxySettings | None = None, *, so
     """
     patient = replace(settings, store_timeout=max(settings.store_timeout, PATIENCE_MS))
     _check_store(patient, source)
-    upstreams = Upstreams(() if proxy is None else pools_of(proxy))
+    fleet = Fleet(() if proxy is None else pools_of(proxy))
     try:
-        async with Sessionware(patient, observers=[UpstreamCloser(upstreams)], is_guest=True) as sessionware:
+        async with Sessionware(patient, observers=[UpstreamCloser(fleet)], is_guest=True) as sessionware:
             yield sessionware.sessions
     finally:
-        await upstreams.aclose()
+        await fleet.aclose()
 
 
 def _check_store(settings: Settings, source: str) -> None:
