@@ -28,9 +28,10 @@ _LINE: Final = re.compile(r"\r\n|\n|\r")
 class SseScanner:
     """What has passed of one event stream. Told of every chunk, in order."""
 
-    __slots__ = ("_pending", "_tail", "has_ids")
+    __slots__ = ("_pending", "_tail", "event_max", "has_ids")
 
-    def __init__(self) -> None:
+    def __init__(self, event_max: int = EVENT_MAX) -> None:
+        self.event_max = event_max
         self.has_ids = False  # whether a field `id` was seen, so that the client can resume
         self._pending = 0
         self._tail = b"\n\n"  # a stream begins where an event may begin
@@ -61,7 +62,7 @@ class SseScanner:
     @property
     def is_overlong(self) -> bool:
         """Whether an event is longer than anybody should have to keep."""
-        return self._pending > EVENT_MAX
+        return self._pending > self.event_max
 
 
 def final_event(
