@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from sessionware.assembly.at_the_door import audience_of, authorities_of, door_of, hosts_of
 from sessionware.assembly.installation import Sessionware
 from sessionware.assembly.middleware import SessionMiddleware
 from sessionware.config.load import load
@@ -35,10 +36,16 @@ def proxy(
     app = ProxyApp(
         pools,
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
-        max_body=loaded.proxy.max_body,
-        is_result=loaded.proxy.mcp_limit_answer == "tool_result",
+        door=door_of(loaded.settings, loaded.proxy, pools),
+        authorities=authorities_of(loaded.settings, loaded.proxy, pools),
     )
-    settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
+    limits = (*loaded.settings.limits, *loaded.proxy.limits)
+    settings = replace(
+        loaded.settings,
+        limits=limits,
+        allowed_hosts=hosts_of(loaded.settings),
+        jwt_audience=audience_of(loaded.settings),
+    )
     ready = None if isinstance(store, str) else store
     middleware = SessionMiddleware(app, Sessionware(settings, store=ready, observers=[app.closer]))
     middleware.in_front_of(app.entrance)

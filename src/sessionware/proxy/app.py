@@ -14,10 +14,11 @@ from sessionware.asgi.refusing import refuse, respond
 from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
 from sessionware.proxy.closing import UpstreamCloser
-from sessionware.proxy.entrance import Entrance
+from sessionware.proxy.entrance import Door, Entrance
 from sessionware.proxy.faults import fault_problem
 from sessionware.proxy.forwarding import Forwarding, PoolTerms
 from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.metadata import Authorities, Metadata
 from sessionware.proxy.paths import Routes
 from sessionware.proxy.standing import Upstreams
 from sessionware.proxy.upstreams import Pool
@@ -33,12 +34,13 @@ class ProxyApp:
     """
 
     def __init__(
-        self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, max_body: int, is_result: bool = False
+        self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, door: Door, authorities: Authorities
     ) -> None:
         """`terms` by the pool's name."""
-        self.entrance = Entrance(Routes(pools), max_body=max_body, is_result=is_result)
         self._terms = terms
         self._upstreams = Upstreams(pools)
+        metadata = Metadata(pools, authorities, members=self._upstreams.of)
+        self.entrance = Entrance(Routes(pools), door, metadata=metadata)
         self.closer = UpstreamCloser(self._upstreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +50,10 @@ class ProxyApp:
         asked, passage = asked_of(scope), passage_of(scope)
         if scope["type"] != "http" or asked is None or passage is None:
             await refuse(scope, receive, send, problem(404, "Not found", "not_found"))
+            return
+        refused = asked.refusal()
+        if refused is not None:
+            await respond(send, refused)
             return
         terms = self._terms[asked.route.pool.name]
         watching = _Watching(asked.incoming)

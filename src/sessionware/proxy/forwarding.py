@@ -29,6 +29,7 @@ from sessionware.proxy.standing import Upstream, Upstreams
 from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
 
 NOT_FOUND: Final = 404
+CHALLENGES: Final = frozenset({401, 403})  # they may say where to get another token
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
@@ -147,7 +148,10 @@ class Forwarding:
                 await forget_unused(self._passage)
             else:
                 ours = await self._begin(upstream, named)
-        passing = answer_headers.Passage(upstream=upstream.address, prefix=asked.route.prefix, session_id=ours)
+        passing = answer_headers.Passage(
+            upstream=upstream.address, prefix=asked.route.prefix, session_id=ours,
+            metadata_url=asked.metadata_url() if response.status in CHALLENGES else None,
+        )  # fmt: skip
         headers = answer_headers.to_client(response.headers, passing)
         if isinstance(headers, answer_headers.BadAnswer):
             log.warning("upstream %s: %s", upstream.name, headers.reason)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
 from sessionware.asgi.messages import Receive
 
 KEPT_MAX: Final = 64 << 10  # bytes of a body that are kept while they pass: a fault is told under the request's id
+KEEP_S: Final = 1.0  # a client that is refused has mostly sent it already
 DISCONNECT: Final = "http.disconnect"
 
 
@@ -58,6 +60,14 @@ class Incoming:
                     yield part
         finally:
             self._is_read.set()
+
+    async def keep(self) -> None:
+        """Read a body that goes nowhere, for what it says: if it is short, and comes soon."""
+        with contextlib.suppress(TimeoutError, BodyTooLarge, ClientGone):
+            async with asyncio.timeout(KEEP_S):
+                async for _ in self.parts():
+                    if self._size > KEPT_MAX:
+                        return
 
     def skip(self) -> None:
         """There is no body, or nobody wants it."""

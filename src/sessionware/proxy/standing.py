@@ -49,6 +49,10 @@ class Upstreams:
         """One by its name; None: it is not configured any more."""
         return self._pools.get(pool, {}).get(name)
 
+    def of(self, pool: str) -> Iterable[Upstream]:
+        """All of one pool."""
+        return self._pools.get(pool, {}).values()
+
     async def aclose(self) -> None:
         """Close every connection."""
         for pool in self._pools.values():
