@@ -102,24 +102,31 @@ async def _events(response: Response, headers: list[Header], asked: Asked, send:
     last = b""
     try:
         async for part in response:
-            passed = part if sieve is None else sieve.feed(part)
+            passed = scanner.fitting(part if sieve is None else sieve.feed(part))
             scanner.feed(passed)
-            if scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max):
-                log.warning("an event of pool %s is too long: the stream ends", asked.route.pool.name)
-                if asked.request_id is not None:
-                    last = final_event(scanner, TOO_LARGE, _too_large_text(asked), request_id=asked.request_id)
-                break
-            is_last = response.is_read and sieve is None
+            is_over = scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max)
+            is_last = response.is_read and sieve is None and not is_over
             if passed:
                 await send({"type": "http.response.body", "body": passed, "more_body": not is_last})
             if is_last:
                 return
+            if is_over:
+                last = _too_long(scanner, asked)
+                break
         else:
             last = b"" if sieve is None else sieve.end()
     except BadAnswer as fault:
         log.warning("%s", fault)
         last = _last_words(scanner, asked)
     await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def _too_long(scanner: SseScanner, asked: Asked) -> bytes:
+    """The end of a stream whose event is too long; to resume it would bring that again."""
+    log.warning("an event of pool %s is too long: the stream ends", asked.route.pool.name)
+    if asked.request_id is None:
+        return b""
+    return final_event(scanner, TOO_LARGE, _too_large_text(asked), request_id=asked.request_id)
 
 
 def _last_words(scanner: SseScanner, asked: Asked) -> bytes:
