@@ -14,6 +14,7 @@ import uvicorn
 from sessionware import Sessionware
 from sessionware.assembly.proxying import proxy
 from sessionware.clock import wall_ms
+from sessionware.proxy.app import ProxyApp
 from tests.serving import Server
 
 SECRET = "a secret of more than thirty-two bytes, for tests"
@@ -31,9 +32,17 @@ def serving(upstreams: str, **keywords: Any) -> Iterator[Server]:
 @contextmanager
 def installed(upstreams: str, **keywords: Any) -> Iterator[tuple[Server, Sessionware]]:
     """The same, and the installation behind it."""
-    app = proxy(environ={}, upstreams=upstreams, **{"limits": "off", **keywords})
+    with standing(upstreams, **keywords) as (server, sessionware, _):
+        yield server, sessionware
+
+
+@contextmanager
+def standing(upstreams: str, **keywords: Any) -> Iterator[tuple[Server, Sessionware, ProxyApp]]:
+    """The same, and the proxy itself. The store's deadline is long: the machine tests much else beside."""
+    app = proxy(environ={}, upstreams=upstreams, **{"limits": "off", "store_timeout": "5s", **keywords})
+    assert isinstance(app.app, ProxyApp)
     with Server(app, lifespan="on") as server:
-        yield server, app.sessionware
+        yield server, app.sessionware, app.app
 
 
 def token(sub: str, **claims: Any) -> str:

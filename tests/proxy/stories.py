@@ -36,3 +36,19 @@ def modern(method, name=None, **headers):
 def call(tool, request_id=5, **arguments):
     params = {"name": tool, "arguments": arguments}
     return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+
+
+def first_asked(listening, mark):
+    """The first connection on which something is said, and that up to the mark; probes only come and go."""
+    while True:
+        connection, _ = listening.accept()
+        connection.settimeout(5)
+        said = b""
+        while mark not in said:
+            more = connection.recv(65536)
+            if not more:
+                break
+            said += more
+        if said:
+            return connection, said
+        connection.close()

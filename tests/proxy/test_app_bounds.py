@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -11,7 +12,7 @@ from sessionware.client.mcp import McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
-from tests.proxy.stories import FORMS, LATER, LIST, call, modern
+from tests.proxy.stories import FORMS, LATER, LIST, call, first_asked, modern
 from tests.proxy.telling_upstream import Told, events, json_answer, telling
 
 SHORT = {"jsonrpc": "2.0", "id": 5, "result": {"text": "x" * 900}}
@@ -112,15 +113,16 @@ def test_a_tool_that_takes_too_long_is_504_under_the_request_s_id(legacy):
         socket.create_server(("127.0.0.1", 0)) as upstream,
         serving(f"http://127.0.0.1:{upstream.getsockname()[1]}/mcp", pools={"default": {"timeout": "5s"}}) as door,
         httpx2.Client() as http,
+        ThreadPoolExecutor(1) as workers,
     ):
         upstream.settimeout(10)
         started = time.monotonic()
-        answer = http.post(f"{door.url}/mcp", headers=headers, json=request, timeout=20)
+        asking = workers.submit(http.post, f"{door.url}/mcp", headers=headers, json=request, timeout=20)
+        there, received = first_asked(upstream, b'"seconds":10}}}')
+        answer = asking.result(15)
         took = time.monotonic() - started
-        asked_there, _ = upstream.accept()
-        with asked_there:
-            asked_there.settimeout(5)
-            received = rest_of(asked_there)
+        with there:
+            received += rest_of(there)
             let_go = time.monotonic() - started
     assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (504, 5, -31504)
     assert abs(took - 5) < 0.3

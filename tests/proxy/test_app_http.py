@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.proxy.standing_proxy import TOKENS, serving, token
+from tests.proxy.stories import first_asked
 from tests.serving import Server
 
 
@@ -119,14 +120,13 @@ def test_an_upstream_that_answers_badly_is_502_and_asked_once(said):
     ):
         upstream.settimeout(5)
         client.sendall(head.encode())
-        asked, _ = upstream.accept()
+        asked, _ = first_asked(upstream, b"\r\n\r\nx")
         with asked:
-            until(asked, b"\r\n\r\nx")
             asked.sendall(said)
         assert until(client, b"upstream_unavailable").startswith(b"HTTP/1.1 502")
         upstream.settimeout(0.2)
         with pytest.raises(TimeoutError):
-            upstream.accept()
+            first_asked(upstream, b"x")
 
 
 def test_an_upstream_that_is_silent_is_504():

@@ -46,7 +46,7 @@ class Engine(Struct, frozen=True, kw_only=True):
 
     def may_repeat(self, visit: Visit, method: str) -> bool:
         """Whether the same request of this caller may be asked again without finding out anything."""
-        if visit.target is None or self.goes_on_without or self.asks_secrets:
+        if visit.is_unsessioned or self.goes_on_without or self.asks_secrets:
             return False
         if visit.is_by_cookie and method not in SAFE_METHODS:
             return False  # who sent it must be looked at each time

@@ -14,7 +14,7 @@ from sessionware.asgi.problems import Problem, refused
 from sessionware.asgi.reading import fingerprint, may_name_in_url, read
 from sessionware.asgi.routing import Routed
 from sessionware.asgi.visits import Visit
-from sessionware.core.admission import Admission, Admitted, Outcome
+from sessionware.core.admission import Admission, Admitted, Binding, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend
@@ -62,8 +62,8 @@ async def enter(
     `body_id` is an id that the body holds, `routed` what a proxy knows of the request. Raises CrossSite,
     IdentityRequired, NotAMember, and what bad credentials do.
     """
-    if not opens and body_id is None and routed is None:
-        usual = _usual(engine, scope)
+    if not opens and body_id is None:
+        usual = _usual(engine, scope, routed)
         if usual is not None:
             visit, facts, ask = usual
             decision = await engine.gate.decide(ask, engine.runtime.policy, about_session=True)
@@ -84,7 +84,7 @@ async def enter(
     return found if isinstance(found, Entered) else _turned_away(engine, call.visit, found)
 
 
-def _usual(engine: Engine, scope: Scope) -> tuple[Visit, Facts, Admission] | None:
+def _usual(engine: Engine, scope: Scope, routed: Routed | None) -> tuple[Visit, Facts, Admission] | None:
     """The caller and the question of a request like many before: known headers, a session that was there lately.
 
     None where anything has to be found out first.
@@ -94,7 +94,11 @@ def _usual(engine: Engine, scope: Scope) -> tuple[Visit, Facts, Admission] | Non
     visit = engine.visits.known.get(fingerprint(scope, engine.heard))
     if visit is None or not visit.has_lived:
         return None
-    usual = visit.usual.get((scope["method"], scope["path"]))
+    if routed is None:
+        usual = visit.usual.get((scope["method"], scope["path"], "", ""))
+    else:
+        told = routed.facts
+        usual = visit.usual.get((told.method, told.path, told.mcp_method, told.tool)) if told.count == 1 else None
     if usual is None:
         return None
     facts, ask, until = usual
@@ -135,8 +139,11 @@ def _turned_away(engine: Engine, visit: Visit, decision: Refused) -> Problem:
 async def _find(engine: Engine, call: Call) -> Entered | Refused:
     """Ask for the session that is meant; where there is none, for a new one if that may be."""
     visit, now = call.visit, call.now
+    makes = "as_set" if call.routed is None else call.routed.makes
+    if makes == "always" and visit.is_default:
+        visit = without_session(engine, visit)  # it begins a session of its own, which is not the caller's default
+        call = replace(call, visit=visit)
     if visit.is_unsessioned:
-        makes = "as_set" if call.routed is None else call.routed.makes
         return await _ask(engine, call, made_without_id(engine, visit, now, makes=makes))
     found = await _ask(engine, call, NONE if visit.has_lived else made_if_absent(engine, visit, now))
     if isinstance(found, Entered):
@@ -162,11 +169,14 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         key = new.session.key
         caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
     planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
-    whole = ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
-    if ticket is not None or visit.link is not None or call.opens:
-        link = None if visit.link is None else visit.link.key
+    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
+    if visit.link is not None:
+        ask = replace(ask, link=visit.link.key)
+    if call.routed is not None:
+        ask = replace(ask, wants_data=False, candidate=_candidate(call.routed, visit, caller))
+    if ticket is not None or call.opens:
         spends = planned.spends if ticket is None else (*planned.spends, ticket)
-        ask = replace(ask, link=link, opens=call.opens, spends=spends)
+        ask = replace(ask, opens=call.opens, spends=spends)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
@@ -188,12 +198,21 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         except BaseException:
             engine.gate.leases.release(ask.operation)
             raise
-        if ask is whole and call.routed is None and engine.may_repeat(visit, call.facts.method):
-            visit.remember(call.facts, whole.without_making(), planned.until)
+        if ticket is None and not call.opens and engine.may_repeat(visit, call.facts.method):
+            repeated = ask.without_making()
+            # Whoever is bound stays so: it need not be proposed again.
+            visit.remember(call.facts, replace(repeated, candidate=None), planned.until)
         return Entered(visit, caller, call.facts, decision, making)
     if ticket is not None and decision.limit is not None and decision.limit.name == ticket.limit:
         raise InvalidToken("Invalid or expired ticket")  # it was used before
     return decision
+
+
+def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
+    """The upstream that a session gets if it has none; a `default` session is bound nowhere, a legacy one already."""
+    if routed.candidate is None or caller.session is None or visit.is_default or visit.link is not None:
+        return None
+    return routed.candidate(caller.session.hash)
 
 
 async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:

@@ -46,8 +46,10 @@ def made_without_id(engine: Engine, visit: Visit, now: int, *, makes: Makes = "a
     """What a request without a session id gets. Raises NoSessionId where one is required."""
     options = engine.options
     choice = options.on_missing
-    if makes != "as_set" and choice != "reject":
-        choice = "create" if makes == "always" else "anonymous"
+    if makes == "always" and (visit.identity is not None or choice != "reject"):
+        choice = "create"
+    elif makes == "never" and choice != "reject":
+        choice = "anonymous"
     if choice == "auto":
         choice = "lazy" if options.has_cookie else "create"
     match choice:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Receive, Scope
 from sessionware.asgi.problems import Problem
+from sessionware.core.admission import Binding
 from sessionware.core.request import Facts
 
 Makes = Literal["as_set", "always", "never"]
@@ -20,12 +21,14 @@ class Routed(Struct, frozen=True, kw_only=True):
 
     `makes`: whether a session is made for a request that means none: as ON_MISSING says, always, or never. `told`
     puts a refusal into the words of the request's protocol. Only members of `groups` may come, if there are any.
+    `candidate` proposes an upstream for a session, by the hash of its key; None: this request binds none.
     """
 
     facts: Facts
     told: Callable[[Problem], Awaitable[Problem]]
     makes: Makes = "as_set"
     groups: frozenset[str] = frozenset()
+    candidate: Callable[[bytes], Binding | None] | None = None
 
 
 class Route(Protocol):

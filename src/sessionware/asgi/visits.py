@@ -12,13 +12,14 @@ from sessionware.credentials.presented import Place
 from sessionware.credentials.resolved import Resolved, Target
 
 VISITS_MAX: Final = 4_096  # callers that are kept ready
-REQUESTS_MAX: Final = 16  # kinds of request that are kept ready of each
+REQUESTS_MAX: Final = 32  # kinds of request that are kept ready of each
 HEADERS_MAX: Final = 8 * 1024  # bytes of one caller's: who sends more is met each time, or strangers fill the memory
 PATH_MAX: Final = 256
 KEPT_MS: Final = 60_000
 UNSURE_MS: Final = 500  # a static key or a proxy's word is looked at again after that
 
 Fingerprint = tuple[object, ...]
+Asked = tuple[str, str, str, str]  # method and path; of MCP, also its method and the tool
 Usual = tuple[Facts, Admission, int]  # such a request of this caller: its facts, what it asks, until when that holds
 
 
@@ -26,12 +27,13 @@ class Visit:
     """Who asks and for which session, as one set of headers says it.
 
     `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
-    `poses`: a peer that nobody trusts names a user; the app must not see it.
+    `poses`: a peer that nobody trusts names a user; the app must not see it. `is_default`: they name no session, and
+    get the one that is theirs.
     """
 
     __slots__ = (
-        "caller", "client", "has_lived", "identity", "is_by_cookie", "is_unsessioned", "link", "poses", "session_token",
-        "since", "target", "until", "usual",
+        "caller", "client", "has_lived", "identity", "is_by_cookie", "is_default", "is_unsessioned", "link", "poses",
+        "session_token", "since", "target", "until", "usual",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +51,8 @@ class Visit:
         self.poses = False
         self.is_unsessioned = resolved.target is None and resolved.link is None  # no session is meant at all
         self.is_by_cookie = self.place is Place.COOKIE
-        self.usual: dict[tuple[str, str], Usual] = {}
+        self.is_default = resolved.target is not None and resolved.target.is_default
+        self.usual: dict[Asked, Usual] = {}
 
     @property
     def place(self) -> Place | None:
@@ -58,11 +61,11 @@ class Visit:
 
     def remember(self, facts: Facts, ask: Admission, until: int) -> None:
         """Such a request of this caller asks just that; a long path is not worth its room."""
-        if len(facts.path) > PATH_MAX:
+        if len(facts.path) + len(facts.tool) + len(facts.mcp_method) > PATH_MAX or facts.count != 1:
             return
         if len(self.usual) >= REQUESTS_MAX:
             self.usual.clear()
-        self.usual[facts.method, facts.path] = facts, ask, until
+        self.usual[facts.method, facts.path, facts.mcp_method, facts.tool] = facts, ask, until
 
 
 class Visits:

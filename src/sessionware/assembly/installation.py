@@ -193,6 +193,7 @@ class Sessionware:
                 endings=endings,
                 reaper=reaper,
                 health=health,
+                unlinked=observers.unlinked,
                 org_limits=self._listener.limits_of,
                 operation=operations(),
             )

@@ -38,16 +38,16 @@ def proxy(
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
         door=door_of(loaded.settings, loaded.proxy, pools),
         authorities=authorities_of(loaded.settings, loaded.proxy, pools),
+        runtime=lambda: None if sessionware.at_work is None else sessionware.at_work.runtime,
     )
-    limits = (*loaded.settings.limits, *loaded.proxy.limits)
     settings = replace(
         loaded.settings,
-        limits=limits,
+        limits=(*loaded.settings.limits, *loaded.proxy.limits),
         allowed_hosts=hosts_of(loaded.settings),
         jwt_audience=audience_of(loaded.settings),
     )
-    ready = None if isinstance(store, str) else store
-    middleware = SessionMiddleware(app, Sessionware(settings, store=ready, observers=[app.closer]))
+    sessionware = Sessionware(settings, store=None if isinstance(store, str) else store, observers=[app.closer])
+    middleware = SessionMiddleware(app, sessionware)
     middleware.in_front_of(app.entrance)
     return middleware
 
@@ -68,4 +68,5 @@ def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
             idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
         ),
         max_links=settings.max_links,
+        selection=proxy.pool(pool.name).selection or proxy.upstream_selection,
     )

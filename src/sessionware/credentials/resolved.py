@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sessionware.core.identity import Identity
+from sessionware.core.identity import DEFAULT_SESSION, Identity
 from sessionware.core.ids import SessionKey
 from sessionware.credentials.presented import Place
 
@@ -27,6 +27,11 @@ class Target(Struct, frozen=True):
     text: str
     kind: Kind
     place: Place
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the one session of somebody who names none."""
+        return self.kind is Kind.DERIVED and self.text == DEFAULT_SESSION.text
 
 
 class Resolved(Struct, frozen=True):

@@ -1,48 +1,23 @@
-"""The only place that says which upstream a request belongs to, and keeps the legacy sessions that say so."""
+"""The only place that keeps legacy MCP sessions: which of ours is which of an upstream's."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sessionware.asgi.passage import Passage
 from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
-from sessionware.core.session import Link
-from sessionware.credentials.resolved import Kind
+from sessionware.core.session import Ended, Link
 from sessionware.errors import StoreUnavailable
-from sessionware.proxy.addresses import UpstreamAddress
-from sessionware.proxy.mcp.messages import Hello
-from sessionware.proxy.selection import ByHash
-from sessionware.proxy.upstreams import Pool
+from sessionware.proxy.mcp.messages import INITIALIZE, Hello
+from sessionware.service.amounts import give_back_making
 
 
 def link_of(passage: Passage) -> Link | None:
     """The legacy session that the request was admitted with."""
     return passage.entered.decision.answer.link
-
-
-def in_order(passage: Passage, pool: Pool) -> Iterator[UpstreamAddress]:
-    """All upstreams of the pool: the session's own first, then the one that would be it without that one, ..."""
-    choosing, key = ByHash(passage.engine.runtime.addresses.salt), _key(passage)
-    left = list(pool.upstreams)
-    while left:
-        chosen = choosing.choose(left, key=key, load={})
-        if chosen is None:
-            return
-        yield chosen
-        left.remove(chosen)
-
-
-def _key(passage: Passage) -> bytes:
-    """What the upstream hangs on: a session that was named or made here, else the owner and the client."""
-    visit, session = passage.entered.visit, passage.session
-    is_derived = visit.target is not None and visit.target.kind is Kind.DERIVED
-    if session is not None and not is_derived:
-        return session.record.key.hash
-    owner = b"" if visit.identity is None else visit.identity.owner
-    return owner + b"\0" + visit.client.encode()
 
 
 class Begun(Struct, frozen=True):
@@ -76,12 +51,27 @@ async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
 
 async def forget(passage: Passage, link: Link) -> None:
     """The upstream has no such session any more; one of ours that was only there for it ends, too."""
+    await _unlink(passage, link)
+
+
+async def lose(passage: Passage, link: Link) -> None:
+    """The same, and nobody has wished it: to begin anew costs its client nothing."""
+    ended = await _unlink(passage, link)
+    if ended is not None:
+        asked = replace(passage.entered.facts, method="POST", mcp_method=INITIALIZE, tool="", count=1)
+        await give_back_making(passage.engine.runtime, ended.session, asked)
+
+
+async def _unlink(passage: Passage, link: Link) -> Ended | None:
+    """End the link; answers the session that ended with it."""
     runtime = passage.engine.runtime
     passage.session = None  # what this request still says is no part of a session that ends
     with contextlib.suppress(StoreUnavailable):  # it will be asked for again, and forgotten then
         unlinked = await runtime.store.unlink(link.key, now=runtime.now())
         if unlinked is not None and unlinked.ended is not None:
             await runtime.tell_ended([unlinked.ended])
+            return unlinked.ended
+    return None
 
 
 async def forget_unused(passage: Passage) -> None:

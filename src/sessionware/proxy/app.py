@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.passage import Passage, passage_of
 from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.refusing import refuse, respond
+from sessionware.core.ids import Addresses
 from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
 from sessionware.proxy.closing import UpstreamCloser
+from sessionware.proxy.drains import Drains
 from sessionware.proxy.entrance import Door, Entrance
 from sessionware.proxy.faults import fault_problem
+from sessionware.proxy.fleet import Fleet, pause
 from sessionware.proxy.forwarding import Forwarding, PoolTerms
 from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.loads import Loads
 from sessionware.proxy.metadata import Authorities, Metadata
 from sessionware.proxy.paths import Routes
-from sessionware.proxy.standing import Upstreams
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
+from sessionware.service.runtime import Runtime
 
+WATCH_AFTER_S: Final = 0.05  # a client that has gone is noticed this much later; a second is promised
+COUNT_EVERY_S: Final = 1.0  # other workers bind sessions too; until then each knows its own
 log: Final = logging.getLogger("sessionware")
 
 
@@ -34,14 +41,27 @@ class ProxyApp:
     """
 
     def __init__(
-        self, pools: Sequence[Pool], terms: Mapping[str, PoolTerms], *, door: Door, authorities: Authorities
+        self,
+        pools: Sequence[Pool],
+        terms: Mapping[str, PoolTerms],
+        *,
+        door: Door,
+        authorities: Authorities,
+        runtime: Callable[[], Runtime | None],
     ) -> None:
-        """`terms` by the pool's name."""
+        """`terms` by the pool's name; `runtime` is the installation around it, None until that has started."""
         self._terms = terms
-        self._upstreams = Upstreams(pools)
-        metadata = Metadata(pools, authorities, members=self._upstreams.of)
-        self.entrance = Entrance(Routes(pools), door, metadata=metadata)
-        self.closer = UpstreamCloser(self._upstreams)
+        self._runtime = runtime
+        self._counting: asyncio.Task[None] | None = None
+        self.drains = Drains(runtime)
+        self.placing = Placing(
+            Fleet(pools), Loads(),
+            selections={name: each.selection for name, each in terms.items()},
+            addresses=self._addresses, drained=self.drains,
+        )  # fmt: skip
+        metadata = Metadata(pools, authorities, members=self.placing.fleet.pools)
+        self.entrance = Entrance(Routes(pools), self.placing, door, metadata=metadata)
+        self.closer = UpstreamCloser(self.placing.fleet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -51,14 +71,16 @@ class ProxyApp:
         if scope["type"] != "http" or asked is None or passage is None:
             await refuse(scope, receive, send, problem(404, "Not found", "not_found"))
             return
+        if self._counting is None:
+            await self._begin()  # the server lives no lifespan
         refused = asked.refusal()
         if refused is not None:
             await respond(send, refused)
             return
         terms = self._terms[asked.route.pool.name]
-        watching = _Watching(asked.incoming)
+        watching = _Watching(asked.incoming, passage.engine.loop)
         try:
-            await _forward(Forwarding(self._upstreams, terms, scope, asked, passage), asked, passage, send)
+            await _forward(Forwarding(self.placing, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
             if not watching.has_cancelled():
                 raise
@@ -67,20 +89,57 @@ class ProxyApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        await self._begin()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._upstreams.aclose()
+        await self._end()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _begin(self) -> None:
+        if self._counting is None:
+            self._counting = asyncio.get_running_loop().create_task(self._count(), name="sessionware-loads")
+            await self.placing.fleet.begin()
+
+    async def _end(self) -> None:
+        counting, self._counting = self._counting, None
+        if counting is not None:
+            counting.cancel()
+            await asyncio.wait([counting])
+        await self.placing.fleet.aclose()
+
+    async def _count(self) -> None:
+        """Ask the store again and again how many sessions everybody has, where it matters."""
+        pools = self.placing.fleet.pools.values()
+        if not any(self._terms[each.pool.name].selection == "least_sessions" for each in pools):
+            return
+        while True:
+            runtime = self._runtime()
+            if runtime is not None:
+                await self.placing.loads.count(runtime.store, now=runtime.now())
+            await pause(COUNT_EVERY_S)
+
+    def _addresses(self) -> Addresses:
+        runtime = self._runtime()
+        assert runtime is not None, "requests come after the start"  # noqa: S101
+        return runtime.addresses
 
 
 class _Watching:
-    """Cancels the task that made it when the client goes: its request upstream ends, too."""
+    """Cancels the task that made it when the client goes: its request upstream ends, too.
 
-    def __init__(self, incoming: Incoming) -> None:
+    Most requests are answered before anybody would look: a task for each would cost more than the rest of this file.
+    """
+
+    def __init__(self, incoming: Incoming, loop: asyncio.AbstractEventLoop) -> None:
         self._incoming = incoming
-        self._task = asyncio.current_task()
+        self._loop = loop
+        self._task = asyncio.current_task(loop)
         self._has_fired = False
-        self._watch = asyncio.get_running_loop().create_task(self._wait())
+        self._watch: asyncio.Task[None] | None = None
+        self._beginning = loop.call_later(WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._watch = self._loop.create_task(self._wait())
 
     async def _wait(self) -> None:
         await self._incoming.until_gone()
@@ -93,8 +152,10 @@ class _Watching:
         return self._has_fired and self._task is not None and self._task.uncancel() == 0
 
     async def aclose(self) -> None:
-        self._watch.cancel()
-        await asyncio.wait([self._watch])
+        self._beginning.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
 
 
 async def _forward(forwarding: Forwarding, asked: Asked, passage: Passage, send: Send) -> None:

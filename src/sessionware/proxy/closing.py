@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
-from sessionware.core.session import EndReason, Session
+from sessionware.core.session import EndReason, Link, Session
+from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.headers import SESSION_ID
-from sessionware.proxy.standing import Upstream, Upstreams
+from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import Deadlines, UpstreamRequest, WireFault
 from sessionware.telemetry import Observer
 
@@ -18,14 +21,15 @@ log: Final = logging.getLogger("sessionware")
 class UpstreamCloser(Observer):
     """Whatever ends a session of ours, what it had upstream ends with it."""
 
-    def __init__(self, upstreams: Upstreams) -> None:
-        self._upstreams = upstreams
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def on_end(self, session: Session, reason: EndReason) -> None:  # noqa: ARG002  # an observer's signature
-        for link in session.links:
-            upstream = self._upstreams.find(link.pool, link.upstream)
-            if upstream is not None:
-                await close_upstream(upstream, link.upstream_id.encode())
+        await self.on_unlinked(session.links)
+
+    async def on_unlinked(self, links: Sequence[Link]) -> None:
+        found = [(self._fleet.find(link.pool, link.upstream), link.upstream_id.encode()) for link in links]
+        await asyncio.gather(*[close_upstream(upstream, name) for upstream, name in found if upstream is not None])
 
 
 async def close_upstream(upstream: Upstream, session_id: bytes) -> None:

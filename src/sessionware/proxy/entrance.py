@@ -25,6 +25,7 @@ from sessionware.proxy.mcp.mirrors import header_text, mismatch
 from sessionware.proxy.metadata import Metadata
 from sessionware.proxy.pages import Pages
 from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.pool_rules import NO_RULES, PoolRules
 
 ACCEPT_ENCODING: Final = b"accept-encoding"
@@ -48,8 +49,9 @@ class Door(Struct, frozen=True, kw_only=True):
 class Entrance:
     """Knows all pools by path."""
 
-    def __init__(self, routes: Routes, door: Door, *, metadata: Metadata) -> None:
+    def __init__(self, routes: Routes, placing: Placing, door: Door, *, metadata: Metadata) -> None:
         self._routes = routes
+        self._candidates = {pool: partial(placing.candidate, pool) for pool in placing.fleet.pools}
         self._door = door
         self._metadata = metadata
 
@@ -76,7 +78,10 @@ class Entrance:
             rules = self._door.rules.get(route.pool.name, NO_RULES)
             asked = scope[SCOPE_KEY] = Asked(route, Incoming(receive))
             facts = Facts(method=method, path=path, pool=route.pool.name)
-            return Routed(facts=facts, told=asked.turned_away, groups=rules.groups)
+            # Nothing behind us writes to a session: one that waits to be written to would never be there.
+            makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
+            candidate = self._candidates[route.pool.name]
+            return Routed(facts=facts, told=asked.turned_away, makes=makes, groups=rules.groups, candidate=candidate)
         return await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._door.max_body), route)
 
     async def _look_at_mcp(self, engine: Engine, scope: Scope, incoming: Incoming, route: Route) -> Routed | Problem:
@@ -96,7 +101,10 @@ class Entrance:
             if fault is not None:
                 return fault
             facts = _facts(scope, route, asked)
-        return Routed(facts=facts, told=asked.turned_away, makes=_makes(asked, facts), groups=rules.groups)
+        return Routed(
+            facts=facts, told=asked.turned_away, makes=_makes(asked, facts), groups=rules.groups,
+            candidate=self._candidates[route.pool.name],
+        )  # fmt: skip
 
     def _refusal(self, engine: Engine, scope: Scope, route: Route) -> Problem | None:
         """What is wrong with a request's head, whoever sends it."""

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.refusing import respond
+from sessionware.config.proxy_settings import Selection
 from sessionware.core.session import Link
 from sessionware.core.store import LINKS_MAX
 from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
-from sessionware.proxy.affinity import Begun, forget, forget_unused, in_order, link_of, remember
+from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, lose, remember
 from sessionware.proxy.asked import Asked
+from sessionware.proxy.blocks import Blocks
 from sessionware.proxy.closing import close_upstream
+from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
-from sessionware.proxy.health import Meanwhile, after_failing
+from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
+from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.paths import Role, upstream_target
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
-from sessionware.proxy.standing import Upstream, Upstreams
-from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest
+from sessionware.proxy.standing import Upstream
+from sessionware.proxy.wire import Deadlines, HeaderBlock, NotDelivered, Response, UpstreamRequest, block_of
 
 NOT_FOUND: Final = 404
 CHALLENGES: Final = frozenset({401, 403})  # they may say where to get another token
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
@@ -40,13 +45,15 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     disclosure: Disclosure = Disclosure()
     deadlines: Deadlines = Deadlines()
     max_links: int = LINKS_MAX
+    selection: Selection = "least_sessions"
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Forwarding:
     """One request that was let in, to whichever upstream it belongs to."""
 
-    def __init__(self, upstreams: Upstreams, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
-        self._upstreams = upstreams
+    def __init__(self, placing: Placing, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
+        self._placing = placing
         self._terms = terms
         self._scope = scope
         self._asked = asked
@@ -55,70 +62,94 @@ class Forwarding:
 
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
+        await self._read_what_is_short()
         link = self._link
-        if link is None:
-            pool = self._asked.route.pool
-            found = [self._upstreams.find(pool.name, each.name) for each in in_order(self._passage, pool)]
-            upstream, response = await self._deliver([each for each in found if each is not None], None)
-        else:
-            bound = self._upstreams.find(link.pool, link.upstream) if link.pool == self._asked.route.pool.name else None
-            if bound is None:
-                await respond(send, unknown_session(self._asked.request_id))
+        if link is not None:
+            await self._run_linked(link, send)
+            return
+        delivery = Delivery(
+            self._placing, self._passage, pool=self._asked.route.pool.name,
+            request=self._request, deadlines=self._terms.deadlines,
+        )  # fmt: skip
+        upstream, response = await delivery.run()
+        await self._pass_back(upstream, response, send)
+
+    async def _read_what_is_short(self) -> None:
+        """A short body is sent with its head, in one piece; only a long one passes part by part."""
+        if self._asked.content is None:
+            length = next((value.strip() for name, value in self._scope["headers"] if name == b"content-length"), b"")
+            if length.isdigit() and 0 < int(length) <= KEPT_MAX:
+                self._asked.content = await self._asked.incoming.whole()
+
+    async def _run_linked(self, link: Link, send: Send) -> None:
+        """The one upstream that has this session answers, or says that it is no more."""
+        members = self._placing.fleet.pools[self._asked.route.pool.name]
+        bound = members.find(link.upstream) if link.pool == members.pool.name else None
+        if bound is None and link.pool == members.pool.name and not members.is_known:
+            await respond(send, self._asked.told(unavailable()))  # DNS was not asked yet: it may stand there
+            return
+        if bound is None or before_connecting(bound.health, Era.LEGACY) is Meanwhile.GONE:
+            await self._lose(link, send)
+            return
+        try:
+            response = await bound.exchange(self._request(bound), self._terms.deadlines)
+        except NotDelivered as fault:
+            if after_failing(bound.health, Era.LEGACY) is Meanwhile.GONE:
+                await self._lose(link, send)
                 return
-            try:
-                upstream, response = await self._deliver([bound], link)
-            except NotDelivered as fault:
-                await self._miss(bound, link, fault, send)
-                return
+            log.warning("%s", fault)
+            await respond(send, self._asked.told(unavailable()))
+            return
+        await self._pass_back(bound, response, send)
+
+    async def _lose(self, link: Link, send: Send) -> None:
+        """The upstream is dead, or is not configured any more: nobody else has this session."""
+        log.warning("upstream %s is gone, and with it a session", link.upstream)
+        await lose(self._passage, link)
+        await respond(send, unknown_session(self._asked.request_id))
+
+    async def _pass_back(self, upstream: Upstream, response: Response, send: Send) -> None:
         try:
             await self._answer(upstream, response, send)
         finally:
-            await response.aclose()
+            await upstream.finish(response)
 
-    async def _deliver(self, upstreams: Iterable[Upstream], link: Link | None) -> tuple[Upstream, Response]:
-        """The first answer. Only when nothing can have been delivered the next one is asked."""
-        missed: NotDelivered | None = None
-        for upstream in upstreams:
-            try:
-                response = await upstream.wire.send(self._request(upstream, link), deadlines=self._terms.deadlines)
-            except NotDelivered as fault:
-                log.warning("%s", fault)
-                upstream.missed(fault)
-                missed = fault
-            else:
-                upstream.heard()
-                return upstream, response
-        assert missed is not None, "a pool has at least one upstream"  # noqa: S101  # UPSTREAMS is refused otherwise
-        raise missed
-
-    async def _miss(self, upstream: Upstream, link: Link, fault: NotDelivered, send: Send) -> None:
-        """The one upstream that has this session takes no connection: it may be back in a moment, or it is dead."""
-        if after_failing(upstream.health, Era.LEGACY) is Meanwhile.GONE:
-            log.warning("upstream %s is dead, its session is forgotten: %s", upstream.name, fault)
-            await forget(self._passage, link)
-            await respond(send, unknown_session(self._asked.request_id))
-        else:
-            await respond(send, self._asked.told(unavailable()))
-
-    def _request(self, upstream: Upstream, link: Link | None) -> UpstreamRequest:
-        scope, asked, address = self._scope, self._asked, upstream.address
-        onward = Onward(
-            host=address.authority.encode(),
-            disclosure=self._terms.disclosure,
-            era=asked.era,
-            session_id=None if link is None else link.upstream_id.encode(),
-        )
-        headers = to_upstream(scope["headers"], self._sender(), onward)
-        target = upstream_target(asked.route, address, scope["query_string"])
+    def _request(self, upstream: Upstream) -> UpstreamRequest:
+        scope, asked = self._scope, self._asked
+        method = scope["method"]
+        headers = self._headers(upstream)
+        target = upstream_target(asked.route, upstream.address, scope["query_string"])
         if asked.content is not None:
-            return UpstreamRequest(scope["method"], target, headers, asked.content)
-        framing = {name: value for name, value in scope["headers"] if name in {b"content-length", b"transfer-encoding"}}
+            return UpstreamRequest(method, target, headers, asked.content)
+        framing = {name: value.strip() for name, value in scope["headers"] if name in _FRAMING}
         length = framing.get(b"content-length")
-        if length == b"0" or (not framing and scope["method"] in _BODILESS):
+        if length == b"0" or (not framing and method in _BODILESS):
             asked.incoming.skip()
-            return UpstreamRequest(scope["method"], target, headers)
+            return UpstreamRequest(method, target, headers)
         size = int(length) if length is not None and length.isdigit() else None
-        return UpstreamRequest(scope["method"], target, headers, asked.incoming.parts(), content_length=size)
+        return UpstreamRequest(method, target, headers, asked.incoming.parts(), content_length=size)
+
+    def _headers(self, upstream: Upstream) -> HeaderBlock:
+        """What goes on to this upstream, written before where this client has sent the same before."""
+        scope, link, group = self._scope, self._link, self._passage.entered.visit.client
+        peer = scope.get("client")
+        session_id = None if link is None else link.upstream_id
+        given = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
+        key = (
+            upstream.name, session_id, group, peer[0] if peer else None, scope.get("scheme"),
+            scope.get("http_version"), *given,
+        )  # fmt: skip
+        block = self._terms.blocks.get(key)
+        if block is None:
+            onward = Onward(
+                host=upstream.address.authority.encode(),
+                disclosure=self._terms.disclosure,
+                era=self._asked.era,
+                session_id=None if session_id is None else session_id.encode(),
+            )
+            block = block_of(to_upstream(given, self._sender(), onward))
+            self._terms.blocks.put(key, given, block)
+        return block
 
     def _sender(self) -> Sender:
         scope, group = self._scope, self._passage.entered.visit.client
@@ -136,7 +167,7 @@ class Forwarding:
         asked, link = self._asked, self._link
         is_good = 200 <= response.status < 300  # noqa: PLR2004  # HTTP's own classes
         if link is not None and response.status == NOT_FOUND:
-            await forget(self._passage, link)
+            await lose(self._passage, link)
             await respond(send, unknown_session(asked.request_id))
             return
         ours: bytes | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ class Metadata:
     """The documents of all MCP pools. `members` are a pool's upstreams, by its name."""
 
     def __init__(
-        self, pools: Sequence[Pool], authorities: Authorities, *, members: Callable[[str], Iterable[Upstream]]
+        self, pools: Sequence[Pool], authorities: Authorities, *, members: Mapping[str, Iterable[Upstream]]
     ) -> None:
         self._pools = [pool for pool in pools if pool.kind != "http"]
         self._authorities = authorities
@@ -103,7 +103,7 @@ class Metadata:
 
     async def _of_upstreams(self, pool: Pool, resource: str) -> Problem:
         """What an upstream says, as if it stood where we do: clients refuse a document about another resource."""
-        for upstream in self._members(pool.name):
+        for upstream in self._members[pool.name]:
             for target in dict.fromkeys((WELL_KNOWN + upstream.address.path.rstrip("/"), WELL_KNOWN)):
                 found = await _fetched(upstream, target)
                 if found is not None:

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     CONNECT_REFUSED = "connect_refused"
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
+    CIRCUIT_OPEN = "circuit_open"
+    NO_UPSTREAM = "no_upstream"
     TLS_FAILED = "tls_failed"
     NO_FREE_CONNECTION = "no_free_connection"
     WIRE_CLOSED = "wire_closed"

@@ -33,10 +33,9 @@ class Pool:
 
     def take_idle(self) -> Connection | None:
         """The youngest idle connection that is still open: the others may then grow old and be closed."""
-        now = asyncio.get_running_loop().time()
         while self._idle:
             connection, until = self._idle.popitem()
-            if now < until and connection.can_be_reused():
+            if connection.can_be_reused(until):
                 return connection
             connection.abort()
         return None
@@ -66,6 +65,14 @@ class Pool:
                 return await self._open()
         except TimeoutError:
             raise NotDelivered(self._address, reason, f"{deed} within {within} s") from None
+
+    async def probe(self, within: float) -> None:
+        """Open a connection and close it again. Raises NotDelivered when that takes longer, or fails."""
+        try:
+            async with asyncio.timeout(within):
+                (await self._connect()).abort()
+        except TimeoutError:
+            raise NotDelivered(self._address, Reason.CONNECT_TIMEOUT, f"no connection within {within} s") from None
 
     async def aclose(self) -> None:
         """Close all connections, in use or not; whoever waits for one gets NotDelivered."""

@@ -44,6 +44,10 @@ class Wire:
         connection = await self._pool.take(deadlines.connect, fresh=True)
         return await connection.exchange(head, request, deadlines)
 
+    async def probe(self, within: float) -> None:
+        """Find out whether it takes connections (TLS and all). Raises NotDelivered."""
+        await self._pool.probe(within)
+
     async def aclose(self) -> None:
         """Close all connections; answers that are being read break off, and later requests are NotDelivered."""
         await self._pool.aclose()
