@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.processes import Program
 
-OURS: Final = [sys.executable, "-m", "tests.proxy.standing_proxy", "--port", "{port}"]  # configured by the environment
+OURS: Final = [sys.executable, "-m", "sessionware", "proxy", "--port", "{port}"]  # configured by the environment
 SECRET: Final = "a secret of more than thirty-two bytes, for benchmarks"
 ISSUER: Final = "https://login.example"
 LIMITS: Final = "100M/minute per session; 100M/hour per user"  # both are counted, neither refuses

@@ -38,7 +38,9 @@ class Asked:
     a client learns how to get a token.
     """
 
-    __slots__ = ("body", "content", "era", "has_link", "incoming", "is_result", "metadata_url", "route", "rules")
+    __slots__ = (
+        "body", "content", "era", "has_link", "incoming", "is_result", "metadata_url", "route", "rules", "upstream",
+    )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
         self.route = route
@@ -50,6 +52,7 @@ class Asked:
         self.content: bytes | None = None
         self.body: Body | None = None
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
+        self.upstream = ""  # the name of the one that answered
 
     @property
     def hello(self) -> Hello | None:

@@ -109,6 +109,7 @@ class Forwarding:
         await respond(send, unknown_session(self._asked.request_id))
 
     async def _pass_back(self, upstream: Upstream, response: Response, send: Send) -> None:
+        self._asked.upstream = upstream.name
         try:
             await self._answer(upstream, response, send)
         finally:

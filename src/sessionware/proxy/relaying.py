@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -10,7 +11,6 @@ import msgspec
 from sessionware.asgi.messages import Send
 from sessionware.asgi.problems import Problem, problem
 from sessionware.asgi.refusing import respond
-from sessionware.errors import UpstreamUnavailable
 from sessionware.proxy.answer_headers import is_event_stream, is_json
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.faults import unusable
@@ -19,7 +19,7 @@ from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.tools import lists_tools, without_hidden
 from sessionware.proxy.sse import EVENT_MAX, SseScanner, final_event
 from sessionware.proxy.tool_events import ToolEvents
-from sessionware.proxy.wire import BadAnswer, Response
+from sessionware.proxy.wire import BadAnswer, Reason, Response
 
 LIST_MAX: Final = 4 << 20  # bytes of a list of tools that is looked through, where MAX_ANSWER is off
 TOO_LARGE: Final = 422
@@ -28,12 +28,8 @@ _OF_THE_BYTES: Final = frozenset({b"content-length", b"content-digest", b"repr-d
 log: Final = logging.getLogger("sessionware")
 
 
-class AnswerTooLarge(UpstreamUnavailable):
-    """An answer passed MAX_ANSWER after its head had left: it is cut, so that nobody takes the rest for the whole."""
-
-
 async def relay(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:
-    """Send the head and the body. Raises BadAnswer, AnswerTooLarge where it breaks and nothing can end it well."""
+    """Send the head and the body. Raises BadAnswer where it breaks and nothing can end it well."""
     if asked.era is None:
         await _as_it_comes(response, headers, asked, send)
     elif is_event_stream(headers):
@@ -48,13 +44,9 @@ async def relay(response: Response, headers: list[Header], asked: Asked, send: S
 
 async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    left = asked.rules.max_answer if asked.era is not None else 0
-    is_bounded = left > 0
+    is_bounded = asked.era is not None and asked.rules.max_answer > 0
     try:
-        async for part in response:
-            left -= len(part)
-            if is_bounded and left < 0:
-                raise AnswerTooLarge(f"an answer of pool {asked.route.pool.name} passed MAX_ANSWER and was cut")
+        async for part in _within_bounds(response, asked) if is_bounded else response:
             is_last = response.is_read
             await send({"type": "http.response.body", "body": part, "more_body": not is_last})
             if is_last:
@@ -63,6 +55,16 @@ async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, 
         log.warning("%s", fault)
         raise  # the server cuts the connection, so that nobody takes the rest for the whole
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _within_bounds(response: Response, asked: Asked) -> AsyncIterator[bytes]:
+    """The parts of an answer whose length was not announced. Raises BadAnswer where it turns out to be too long."""
+    left = asked.rules.max_answer
+    async for part in response:
+        left -= len(part)
+        if left < 0:
+            raise BadAnswer(asked.route.pool.name, Reason.TRUNCATED, "an answer over MAX_ANSWER is cut")
+        yield part
 
 
 async def _tool_list(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from typing import Final
 
 from sessionware.proxy.addresses import UpstreamAddress
@@ -35,6 +36,7 @@ from sessionware.proxy.wire import (
 )
 
 _LIMITS: Final = WireLimits(connections=4_096)  # each open event stream holds one
+WAIT_BOUNDS_MS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000)  # the last bucket has none
 # They tell nothing of the upstream: it was not asked.
 _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED, Reason.CIRCUIT_OPEN})
 
@@ -42,7 +44,10 @@ _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED, Rea
 class Upstream:
     """One upstream at work. `in_flight` counts the exchanges that have not ended."""
 
-    __slots__ = ("_loop", "address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "wire")
+    __slots__ = (
+        "_loop", "address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "misses", "waited_s",
+        "waits", "wire",
+    )  # fmt: skip
 
     def __init__(self, address: UpstreamAddress) -> None:
         self.address = address
@@ -53,6 +58,9 @@ class Upstream:
         self.heard_at = 0.0  # when it last took a connection, or answered on one
         self.last_answer_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.waits = [0] * (len(WAIT_BOUNDS_MS) + 1)  # answers by how long their head was waited for
+        self.waited_s = 0.0
+        self.misses = 0  # connections that it did not take
 
     @property
     def name(self) -> str:
@@ -83,6 +91,7 @@ class Upstream:
             raise
         self._heard()
         self.last_answer_at = self.heard_at
+        self._answered_after(self.heard_at - began)
         if self.circuit is not CLOSED:
             self.circuit = answered(self.circuit)
         return response
@@ -101,10 +110,15 @@ class Upstream:
         else:
             self._heard()
 
+    def _answered_after(self, waited_s: float) -> None:
+        self.waits[bisect_left(WAIT_BOUNDS_MS, waited_s * 1000)] += 1
+        self.waited_s += waited_s
+
     def missed(self, fault: NotDelivered) -> None:
         """It took no connection."""
         if fault.reason in _HARMLESS:
             return
+        self.misses += 1
         how = Failure.REFUSED if fault.reason is Reason.CONNECT_REFUSED else Failure.SILENT
         self.health = failed(self.health, how, self._now_ms())
 

@@ -50,7 +50,12 @@ class Collector:
         foreign.add_metric([], counts.foreign_ids)
         alerts = counter("sessionware_alerts", "Alerts about sessions with many errors")
         alerts.add_metric([], counts.alerts)
-        return [active, created, ended, admissions, self._latency(), degraded, conflicts, foreign, alerts]
+        cleanups = counter("sessionware_cleanups", "Sweeps for expired sessions")
+        cleanups.add_metric([], counts.cleanups)
+        removed = self._core.GaugeMetricFamily("sessionware_cleanup_removed", "Sessions that the last sweep removed")
+        removed.add_metric([], counts.removed_last)
+        told = [active, created, ended, admissions, self._latency(), degraded, conflicts, foreign, alerts]
+        return [*told, cleanups, removed]
 
     def _latency(self) -> Any:
         seconds = [str(bound / 1000) for bound in LATENCY_BOUNDS_MS] + ["+Inf"]
