@@ -205,6 +205,7 @@ class Sessionware:
                 reaper=reaper,
                 health=health,
                 pending=work.pending,
+                unlinked=observers.unlinked,
                 org_limits=self._listener.limits_of,
                 operation=operations(),
             )

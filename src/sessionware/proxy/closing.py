@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -28,11 +30,14 @@ class UpstreamCloser(Observer):
         self._fleet = fleet
 
     async def on_end(self, session: Session, reason: EndReason) -> None:  # noqa: ARG002  # an observer's signature
-        for link in session.links:
-            upstream = self._fleet.find(link.pool, link.upstream)
-            # A stream of 2024-11-05 is closed by whoever holds it, and its session is over upstream.
-            if upstream is not None and self._fleet.pools[link.pool].pool.kind == "mcp":
-                await close_upstream(upstream, link.upstream_id.encode())
+        await self.on_unlinked(session.links)
+
+    async def on_unlinked(self, links: Sequence[Link]) -> None:
+        """All at once, but for streams of 2024-11-05: whoever holds one closes it, and its session is over upstream."""
+        pools = self._fleet.pools
+        ours = [link for link in links if link.pool in pools and pools[link.pool].pool.kind == "mcp"]
+        found = [(self._fleet.find(link.pool, link.upstream), link.upstream_id.encode()) for link in ours]
+        await asyncio.gather(*[close_upstream(upstream, name) for upstream, name in found if upstream is not None])
 
 
 async def close_upstream(upstream: Upstream, session_id: bytes) -> None:

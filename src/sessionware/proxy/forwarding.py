@@ -11,7 +11,7 @@ from sessionware.asgi.refusing import respond
 from sessionware.core.session import Link
 from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
-from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, remember
+from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, lose, remember
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.closing import close_upstream
 from sessionware.proxy.delivering import Delivery
@@ -29,6 +29,7 @@ from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import NotDelivered, Response, WireFault
 
 NOT_FOUND: Final = 404
+CHALLENGES: Final = frozenset({401, 403})  # they may say where to get another token
 log: Final = logging.getLogger("sessionware")
 
 
@@ -93,7 +94,7 @@ class Forwarding:
             await self._run_linked(revived, send)
             return
         log.warning("a session is lost with upstream %s", link.upstream)
-        await forget(self._passage, link)
+        await lose(self._passage, link)
         await respond(send, unknown_session(self._asked.request_id))
 
     async def _revived(self, link: Link) -> Link | None:
@@ -134,7 +135,10 @@ class Forwarding:
                 await forget_unused(self._passage)
             else:
                 ours = await self._begin(upstream, named)
-        passing = answer_headers.Passage(upstream=upstream.address, prefix=asked.route.prefix, session_id=ours)
+        passing = answer_headers.Passage(
+            upstream=upstream.address, prefix=asked.route.prefix, session_id=ours,
+            metadata_url=asked.metadata_url() if response.status in CHALLENGES else None,
+        )  # fmt: skip
         headers = answer_headers.to_client(response.headers, passing)
         opens_stream = asked.route.role is Role.EVENTS and is_good and answer_headers.is_event_stream(response.headers)
         if asked.route.role is Role.EVENTS and (isinstance(headers, answer_headers.BadAnswer) or not opens_stream):

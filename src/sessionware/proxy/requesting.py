@@ -53,7 +53,7 @@ class Requesting:
         Raises ClientGone.
         """
         if self._asked.content is None:
-            length = next((value for name, value in self._scope["headers"] if name == _LENGTH), b"")
+            length = next((value.strip() for name, value in self._scope["headers"] if name == _LENGTH), b"")
             if length.isdigit() and 0 < int(length) <= KEPT_MAX:
                 self._asked.content = await self._asked.incoming.whole()
 
@@ -70,7 +70,7 @@ class Requesting:
         block = self._block(upstream, session_id)
         if asked.content is not None:
             return UpstreamRequest(method, target, block, asked.content)
-        framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
+        framing = {name: value.strip() for name, value in scope["headers"] if name in _FRAMING}
         length = framing.get(_LENGTH)
         if length == b"0" or (not framing and method in _BODILESS):
             asked.incoming.skip()
