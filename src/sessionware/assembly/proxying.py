@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from sessionware.asgi.messages import App
 from sessionware.assembly.installation import Sessionware
 from sessionware.assembly.middleware import SessionMiddleware
-from sessionware.config.load import load
+from sessionware.config.load import Loaded, load
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
 from sessionware.core.store import Store
@@ -29,6 +31,22 @@ def proxy(
     """The proxy that these settings describe, as an app to be served; `store` is a URL or ready. Raises ConfigError."""
     keywords = {**given, "store": store} if isinstance(store, str) else given
     loaded = load(keywords=keywords, environ=environ, for_proxy=True)
+    return assembled(loaded, store=None if isinstance(store, str) else store).front
+
+
+class Assembled(Struct, frozen=True):
+    """The proxy at rest: the middleware in front, and the app behind it that knows the upstreams.
+
+    `administration` serves what lies under `/upstreams`; `sessionware proxy` decides where it can be reached.
+    """
+
+    front: SessionMiddleware
+    app: ProxyApp
+    administration: App | None = None
+
+
+def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = None) -> Assembled:
+    """The proxy that these settings describe; `api` as in `SessionMiddleware`. Raises ConfigError."""
     if loaded.proxy is None:
         raise ConfigError("the settings were read without those of the proxy")
     pools = pools_of(loaded.proxy)
@@ -40,10 +58,10 @@ def proxy(
         is_result=loaded.proxy.mcp_limit_answer == "tool_result",
     )
     settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
-    sessionware = Sessionware(settings, store=None if isinstance(store, str) else store, observers=[app.closer])
-    middleware = SessionMiddleware(app, sessionware)
+    sessionware = Sessionware(settings, store=store, observers=[app.closer])
+    middleware = SessionMiddleware(app, sessionware, api=api)
     middleware.in_front_of(app.entrance)
-    return middleware
+    return Assembled(middleware, app)
 
 
 def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:

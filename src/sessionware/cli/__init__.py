@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
 
-from sessionware.cli import api_keys, call, checking, explain_token, keys, settings
+from sessionware.cli import api_keys, call, checking, explain_token, keys, proxy, settings
 from sessionware.errors import SessionwareError
 
 BAD_INPUT: Final = 2  # as argparse itself does
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sessionware", description="Real multi-user sessions for ASGI apps and MCP.")
     parser.add_argument("--version", action="version", version=f"sessionware {version('sessionware')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    proxy.add_to(commands)
     checking.add_to(commands)
     keys.add_to(commands)
     api_keys.add_to(commands)

@@ -36,7 +36,8 @@ log: Final = logging.getLogger("sessionware")
 class ProxyApp:
     """Forwards to the upstreams of these pools.
 
-    `entrance` is what the middleware in front of it asks first, `closer` an observer of the ends of sessions.
+    `entrance` is what the middleware in front of it asks first, `closer` an observer of the ends of sessions,
+    `upstreams` what this worker has of them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ProxyApp:
         is_result: bool = False,
     ) -> None:
         """`terms` by the pool's name; `runtime` is the installation around it, None until that has started."""
+        self.pools = tuple(pool.name for pool in pools)
         self._terms = terms
         self._runtime = runtime
         self._counting: asyncio.Task[None] | None = None

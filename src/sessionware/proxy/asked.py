@@ -26,7 +26,9 @@ class Asked:
     `content` is the body if it was read whole, `body` what it says. Plain HTTP has no era.
     """
 
-    __slots__ = ("body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "route")
+    __slots__ = (
+        "body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "route", "upstream",
+    )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
         self.route = route
@@ -37,6 +39,7 @@ class Asked:
         self.body: Body | None = None
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.is_interrupted = False  # somebody stopped what its session was doing
+        self.upstream = ""  # the name of the one that answered
 
     @property
     def hello(self) -> Hello | None:

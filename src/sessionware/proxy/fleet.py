@@ -43,6 +43,12 @@ class Fleet:
         for members in self.pools.values():
             yield from members
 
+    def each(self) -> Iterator[tuple[str, Upstream]]:
+        """All of them, with the names of their pools."""
+        for pool, members in self.pools.items():
+            for upstream in members:
+                yield pool, upstream
+
     def find(self, pool: str, name: str) -> Upstream | None:
         """One by its name; None: it is not configured any more."""
         members = self.pools.get(pool)

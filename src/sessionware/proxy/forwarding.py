@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
@@ -17,12 +18,14 @@ from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
 from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, remember
 from sessionware.proxy.asked import Asked
+from sessionware.proxy.blocks import Blocks
 from sessionware.proxy.closing import close_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
 from sessionware.proxy.hop_by_hop import Header
+from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.old_stream import OldStream
@@ -31,9 +34,18 @@ from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
 from sessionware.proxy.reviving import HANDSHAKE_MAX, REVIVED, Reviving
 from sessionware.proxy.standing import Upstream
-from sessionware.proxy.wire import Deadlines, NotDelivered, Response, UpstreamRequest, WireFault
+from sessionware.proxy.wire import (
+    Deadlines,
+    HeaderBlock,
+    NotDelivered,
+    Response,
+    UpstreamRequest,
+    WireFault,
+    block_of,
+)
 
 NOT_FOUND: Final = 404
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 log: Final = logging.getLogger("sessionware")
 
@@ -46,6 +58,7 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     max_links: int = LINKS_MAX
     revives: bool = False  # ON_UPSTREAM_LOST=reinitialize
     selection: Selection = "least_sessions"
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Forwarding:
@@ -62,6 +75,7 @@ class Forwarding:
 
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
+        await self._read_what_is_short()
         link = self._link
         if link is not None:
             await self._run_linked(link, send)
@@ -77,6 +91,13 @@ class Forwarding:
                 await forget_unused(self._passage)
             raise
         await self._pass_back(upstream, response, send)
+
+    async def _read_what_is_short(self) -> None:
+        """A short body is sent with its head, in one piece; only a long one passes part by part."""
+        if self._asked.content is None:
+            length = next((value for name, value in self._scope["headers"] if name == b"content-length"), b"")
+            if length.isdigit() and 0 < int(length) <= KEPT_MAX:
+                self._asked.content = await self._asked.incoming.whole()
 
     async def _run_linked(self, link: Link, send: Send) -> None:
         """The one upstream that has this session answers, or says that it is no more."""
@@ -119,43 +140,60 @@ class Forwarding:
         reviving = Reviving(
             self._placing,
             self._passage,
-            self._headers,
+            lambda upstream, session_id: self._plain_headers(upstream, session_id, self._scope["headers"]),
             deadlines=self._terms.deadlines,
             max_links=self._terms.max_links,
         )
         return await reviving.run(link)
 
     async def _pass_back(self, upstream: Upstream, response: Response, send: Send) -> None:
+        self._asked.upstream = upstream.name
         try:
             await self._answer(upstream, response, send)
         finally:
             await upstream.finish(response)
 
     def _request(self, upstream: Upstream) -> UpstreamRequest:
-        scope, asked, address, link = self._scope, self._asked, upstream.address, self._link
-        is_old = asked.route.role is Role.MESSAGES  # of 2024-11-05: the upstream's id is a URL
-        headers = self._headers(upstream, None if link is None or is_old else link.upstream_id.encode())
-        target = upstream_target(asked.route, address, scope["query_string"])
-        if link is not None and is_old:
-            target = link.upstream_id.encode()
+        scope, asked = self._scope, self._asked
+        method = scope["method"]
+        headers = self._headers(upstream)
+        target = upstream_target(asked.route, upstream.address, scope["query_string"])
+        if self._link is not None and asked.route.role is Role.MESSAGES:
+            target = self._link.upstream_id.encode()  # 2024-11-05: the upstream's id is a URL
         if asked.content is not None:
-            return UpstreamRequest(scope["method"], target, headers, asked.content)
-        framing = {name: value for name, value in scope["headers"] if name in {b"content-length", b"transfer-encoding"}}
+            return UpstreamRequest(method, target, headers, asked.content)
+        framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
         length = framing.get(b"content-length")
-        if length == b"0" or (not framing and scope["method"] in _BODILESS):
+        if length == b"0" or (not framing and method in _BODILESS):
             asked.incoming.skip()
-            return UpstreamRequest(scope["method"], target, headers)
+            return UpstreamRequest(method, target, headers)
         size = int(length) if length is not None and length.isdigit() else None
-        return UpstreamRequest(scope["method"], target, headers, asked.incoming.parts(), content_length=size)
+        return UpstreamRequest(method, target, headers, asked.incoming.parts(), content_length=size)
 
-    def _headers(self, upstream: Upstream, session_id: bytes | None) -> list[Header]:
+    def _headers(self, upstream: Upstream) -> HeaderBlock:
+        """What goes on to this upstream, written before where this client has sent the same before."""
+        scope, link, group = self._scope, self._link, self._passage.entered.visit.client
+        peer = scope.get("client")
+        session_id = None if link is None or self._asked.route.role is Role.MESSAGES else link.upstream_id
+        given = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
+        key = (
+            upstream.name, session_id, group, peer[0] if peer else None, scope.get("scheme"),
+            scope.get("http_version"), *given,
+        )  # fmt: skip
+        block = self._terms.blocks.get(key)
+        if block is None:
+            block = block_of(self._plain_headers(upstream, session_id, given))
+            self._terms.blocks.put(key, given, block)
+        return block
+
+    def _plain_headers(self, upstream: Upstream, session_id: str | None, given: Sequence[Header]) -> list[Header]:
         onward = Onward(
             host=upstream.address.authority.encode(),
             disclosure=self._terms.disclosure,
             era=self._asked.era,
-            session_id=session_id,
+            session_id=None if session_id is None else session_id.encode(),
         )
-        return to_upstream(self._scope["headers"], self._sender(), onward)
+        return to_upstream(given, self._sender(), onward)
 
     def _sender(self) -> Sender:
         scope, group = self._scope, self._passage.entered.visit.client

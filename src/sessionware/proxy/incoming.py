@@ -26,7 +26,7 @@ class Incoming:
     def __init__(self, receive: Receive, *, at_most: int = 0) -> None:
         self._receive = receive
         self._at_most = at_most
-        self._kept = bytearray()
+        self._kept = b""
         self._size = 0
         self._is_whole = False
         self._is_read = asyncio.Event()
@@ -34,30 +34,40 @@ class Incoming:
     @property
     def kept(self) -> bytes:
         """The body, once it has passed and was short enough to be kept; else nothing."""
-        return bytes(self._kept) if self._is_whole and self._size <= KEPT_MAX else b""
+        return self._kept if self._is_whole and self._size <= KEPT_MAX else b""
 
     async def whole(self) -> bytes:
         """All of it. Raises BodyTooLarge, ClientGone."""
-        return b"".join([part async for part in self.parts()])
+        try:
+            whole = await self._next()
+            while not self._is_whole:
+                whole += await self._next()
+        finally:
+            self._is_read.set()
+        return whole
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Each part as it comes. Raises BodyTooLarge, ClientGone."""
         try:
             while not self._is_whole:
-                message = await self._receive()
-                if message["type"] == DISCONNECT:
-                    raise ClientGone
-                part = message.get("body", b"")
-                self._size += len(part)
-                if self._at_most and self._size > self._at_most:
-                    raise BodyTooLarge
-                if self._size <= KEPT_MAX:
-                    self._kept += part
-                self._is_whole = not message.get("more_body", False)
+                part = await self._next()
                 if part:
                     yield part
         finally:
             self._is_read.set()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == DISCONNECT:
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        self._size += len(part)
+        if self._at_most and self._size > self._at_most:
+            raise BodyTooLarge
+        self._is_whole = not message.get("more_body", False)
+        if self._size <= KEPT_MAX:
+            self._kept = self._kept + part if self._kept else part
+        return part
 
     def skip(self) -> None:
         """There is no body, or nobody wants it."""

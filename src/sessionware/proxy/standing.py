@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from typing import Final
 
 from sessionware.proxy.addresses import UpstreamAddress
@@ -35,6 +36,7 @@ from sessionware.proxy.wire import (
 )
 
 _LIMITS: Final = WireLimits(connections=4_096)  # each open event stream holds one
+WAIT_BOUNDS_MS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 30_000)  # the last bucket has none
 # They tell nothing of the upstream: it was not asked.
 _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED, Reason.CIRCUIT_OPEN})
 
@@ -42,7 +44,10 @@ _HARMLESS: Final = frozenset({Reason.NO_FREE_CONNECTION, Reason.WIRE_CLOSED, Rea
 class Upstream:
     """One upstream at work. `in_flight` counts the exchanges that have not ended."""
 
-    __slots__ = ("address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "wire")
+    __slots__ = (
+        "_loop", "address", "circuit", "health", "heard_at", "in_flight", "last_answer_at", "misses", "waited_s",
+        "waits", "wire",
+    )  # fmt: skip
 
     def __init__(self, address: UpstreamAddress) -> None:
         self.address = address
@@ -52,6 +57,10 @@ class Upstream:
         self.in_flight = 0
         self.heard_at = 0.0  # when it last took a connection, or answered on one
         self.last_answer_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.waits = [0] * (len(WAIT_BOUNDS_MS) + 1)  # answers by how long their head was waited for
+        self.waited_s = 0.0
+        self.misses = 0  # connections that it did not take
 
     @property
     def name(self) -> str:
@@ -59,17 +68,17 @@ class Upstream:
 
     def may_exchange(self) -> bool:
         """Whether its circuit lets a request through."""
-        return may_exchange(self.circuit, _now_ms())
+        return may_exchange(self.circuit, self._now_ms())
 
     async def exchange(self, request: UpstreamRequest, deadlines: Deadlines) -> Response:
         """Send a request; say `finish` when its answer is over. Raises as `Wire.send`; an open circuit NotDelivered."""
         circuit = self.circuit
         if circuit is not CLOSED:
-            now = _now_ms()
+            now = self._now_ms()
             if not may_exchange(circuit, now):
                 raise NotDelivered(self.wire.address, Reason.CIRCUIT_OPEN, "it has failed again and again")
             self.circuit = tried(circuit, now)
-        began = asyncio.get_running_loop().time()
+        began = self._time()
         self.in_flight += 1
         try:
             response = await self.wire.send(request, deadlines=deadlines)
@@ -82,6 +91,7 @@ class Upstream:
             raise
         self._heard()
         self.last_answer_at = self.heard_at
+        self._answered_after(self.heard_at - began)
         if self.circuit is not CLOSED:
             self.circuit = answered(self.circuit)
         return response
@@ -100,12 +110,17 @@ class Upstream:
         else:
             self._heard()
 
+    def _answered_after(self, waited_s: float) -> None:
+        self.waits[bisect_left(WAIT_BOUNDS_MS, waited_s * 1000)] += 1
+        self.waited_s += waited_s
+
     def missed(self, fault: NotDelivered) -> None:
         """It took no connection."""
         if fault.reason in _HARMLESS:
             return
+        self.misses += 1
         how = Failure.REFUSED if fault.reason is Reason.CONNECT_REFUSED else Failure.SILENT
-        self.health = failed(self.health, how, _now_ms())
+        self.health = failed(self.health, how, self._now_ms())
 
     def leave(self) -> None:
         """Its address is no longer among those that its name stands for."""
@@ -115,7 +130,7 @@ class Upstream:
         self.health = undrained(self.health)
 
     def _heard(self) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = self._time()
         if self.health.failing_since is not None or self.health.life is not Life.UP:
             self.health = connected(self.health)
 
@@ -124,11 +139,16 @@ class Upstream:
         if fault.is_timeout and self.last_answer_at >= began:
             return
         self._heard()
-        self.circuit = unanswered(self.circuit, _now_ms())
+        self.circuit = unanswered(self.circuit, self._now_ms())
 
+    def _time(self) -> float:
+        loop = self._loop
+        if loop is None:  # asked for once: until Python 3.12 it asks the kernel for the process id
+            loop = self._loop = asyncio.get_running_loop()
+        return loop.time()
 
-def _now_ms() -> int:
-    return int(asyncio.get_running_loop().time() * 1000)
+    def _now_ms(self) -> int:
+        return int(self._time() * 1000)
 
 
 def _place(address: UpstreamAddress) -> Address:

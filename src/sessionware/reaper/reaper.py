@@ -52,6 +52,7 @@ class Reaper:
             told = await self._endings.tell(ends)
             await _in_time(self._store.record(told, now=now))
             handles += [handle(ended.session.key) for ended in ends]
+        self._telemetry.counts.cleaned(len(handles))
         return handles
 
     def start(self) -> None:

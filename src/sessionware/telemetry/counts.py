@@ -61,6 +61,8 @@ class Counts:
         self.foreign_ids = 0  # presented by a caller who is proved to be somebody else
         self.alerts = 0
         self.reinitialized = 0  # legacy MCP sessions that were begun anew, for their upstream was lost
+        self.cleanups = 0
+        self.removed_last = 0  # sessions, by the latest cleanup
         self.latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0
         self._active_seen = 0
@@ -91,6 +93,10 @@ class Counts:
     def finished(self, reason: EndReason) -> None:
         self.ended[reason] += 1
         self._active_since -= 1
+
+    def cleaned(self, removed: int) -> None:
+        self.cleanups += 1
+        self.removed_last = removed
 
     def degrade(self, feature: Feature, reason: Reason, action: Action) -> None:
         label = (feature, reason, action)

@@ -2,12 +2,12 @@
 
 from sessionware.proxy.wire.addresses import Address, read_address
 from sessionware.proxy.wire.faults import BadAnswer, MayBeDelivered, NotDelivered, Reason, UnwritableRequest, WireFault
-from sessionware.proxy.wire.requests import UpstreamRequest
+from sessionware.proxy.wire.requests import HeaderBlock, UpstreamRequest, block_of
 from sessionware.proxy.wire.response import Response
 from sessionware.proxy.wire.sending import Wire
 from sessionware.proxy.wire.terms import Deadlines, WireLimits
 
 __all__ = [
-    "Address", "BadAnswer", "Deadlines", "MayBeDelivered", "NotDelivered", "Reason", "Response", "UnwritableRequest",
-    "UpstreamRequest", "Wire", "WireFault", "WireLimits", "read_address",
+    "Address", "BadAnswer", "Deadlines", "HeaderBlock", "MayBeDelivered", "NotDelivered", "Reason", "Response",
+    "UnwritableRequest", "UpstreamRequest", "Wire", "WireFault", "WireLimits", "block_of", "read_address",
 ]  # fmt: skip

@@ -61,11 +61,12 @@ class Connection(asyncio.BufferedProtocol):
         """How long the upstream said that it keeps an idle connection."""
         return self._reader.idle_seconds
 
-    def can_be_reused(self) -> bool:
-        """Ask whether the upstream has closed, or said something nobody asked for, while the connection was idle."""
+    def can_be_reused(self, until: float = _NEVER) -> bool:
+        """Ask whether it is young enough and open, and the upstream has said nothing that nobody asked for."""
         if self.is_lost or self._transport.is_closing():
             return False
-        return self._loop.time() - self.idle_since < _PROBE_AFTER or not self._has_unread_bytes()
+        now = self._loop.time()
+        return now < until and (now - self.idle_since < _PROBE_AFTER or not self._has_unread_bytes())
 
     def abort(self) -> None:
         """Close at once. A reader who was told no fault sees his answer stop, and that it is not whole."""

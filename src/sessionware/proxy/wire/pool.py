@@ -33,10 +33,9 @@ class Pool:
 
     def take_idle(self) -> Connection | None:
         """The youngest idle connection that is still open: the others may then grow old and be closed."""
-        now = asyncio.get_running_loop().time()
         while self._idle:
             connection, until = self._idle.popitem()
-            if now < until and connection.can_be_reused():
+            if connection.can_be_reused(until):
                 return connection
             connection.abort()
         return None

@@ -36,6 +36,12 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
+class HeaderBlock(Struct, frozen=True, gc=False):
+    """Headers as they are written, checked once: for a client that sends the same again and again."""
+
+    lines: bytes
+
+
 class UpstreamRequest(Struct, frozen=True):
     """What to ask an upstream. `target` is the raw path with its query; headers about framing are ignored.
 
@@ -44,7 +50,7 @@ class UpstreamRequest(Struct, frozen=True):
 
     method: str
     target: bytes
-    headers: Headers = ()
+    headers: Headers | HeaderBlock = ()
     body: bytes | AsyncIterator[bytes] = b""
     content_length: int | None = None
 
@@ -64,10 +70,18 @@ def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
         raise UnwritableRequest(f"method {method[:32]!r} cannot be forwarded")
     if not _TARGET.fullmatch(request.target):
         raise UnwritableRequest(f"target {request.target[:64]!r} must be a path: one leading /, printable, no fragment")
-    pieces = [method.encode(), b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
+    headers = request.headers
+    block = headers if isinstance(headers, HeaderBlock) else block_of(headers)
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (
+        method.encode(), request.target, authority, block.lines, _framing(request)
+    )  # fmt: skip
+
+
+def block_of(headers: Headers) -> HeaderBlock:
+    """Write headers, without those that are ours. Raises UnwritableRequest as `head_of`."""
+    pieces: list[bytes] = []
     singles: set[bytes] = set()
-    lines = 2  # the request line and Host
-    for name, value in request.headers:
+    for name, value in headers:
         single = _single_name(name)
         if single is None:
             continue
@@ -76,12 +90,9 @@ def head_of(request: UpstreamRequest, authority: bytes) -> bytes:
                 raise UnwritableRequest(f"header {single.decode()} must stand once")
             singles.add(single)
         pieces += (name, b": ", value, b"\r\n")
-        lines += 1
-    framing = _framing(request)
-    pieces += (framing, b"\r\n")
-    head = b"".join(pieces)
-    _refuse_broken_lines(head, lines + (1 if framing else 0) + 1, request.headers)
-    return head
+    lines = b"".join(pieces)
+    _refuse_broken_lines(lines, len(pieces) // 4, headers)
+    return HeaderBlock(lines)
 
 
 def _framing(request: UpstreamRequest) -> bytes:
@@ -93,9 +104,9 @@ def _framing(request: UpstreamRequest) -> bytes:
     return b"content-length: %d\r\n" % request.content_length
 
 
-def _refuse_broken_lines(head: bytes, lines: int, headers: Headers) -> None:
-    # One look at the whole head instead of one at each value: this runs for every request.
-    if head.count(b"\n") == head.count(b"\r") == lines and b"\0" not in head:
+def _refuse_broken_lines(block: bytes, lines: int, headers: Headers) -> None:
+    # One look at all of them instead of one at each value.
+    if block.count(b"\n") == block.count(b"\r") == lines and b"\0" not in block:
         return
     guilty = next((name for name, value in headers if re.search(rb"[\r\n\0]", value)), b"?")
     raise UnwritableRequest(f"header {guilty.decode()}: its value holds a line break or NUL")

@@ -1,0 +1,111 @@
+"""The only place that puts one process together: the proxy, its pages, its log, its doors, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from msgspec import Struct
+
+from sessionware.asgi.messages import App
+from sessionware.assembly.proxying import Assembled, assembled
+from sessionware.config.load import Loaded
+from sessionware.config.proxy_settings import ProxySettings
+from sessionware.standalone.access_log import AccessLog
+from sessionware.standalone.bounds import bounds_of_process
+from sessionware.standalone.counting import Counting
+from sessionware.standalone.front import Front
+from sessionware.standalone.leaving import Leaving
+from sessionware.standalone.probes import Probes, nowhere
+from sessionware.standalone.readiness import readiness_of
+from sessionware.standalone.server import Door, Drain, Server
+from sessionware.standalone.traffic import Traffic
+from sessionware.telemetry.logs import configure_logging
+
+LOGGED: Final = frozenset({"debug", "info"})  # levels at which each request has its line
+
+
+class Seat(Struct, frozen=True, kw_only=True):
+    """What a process is given: where clients come in, and how it tells that it serves.
+
+    `lifeline` is a file descriptor that ends when the supervisor does, `folder` is where its siblings are; None:
+    there are neither.
+    """
+
+    clients: Sequence[socket.socket]
+    admin: Sequence[socket.socket] = ()
+    started: Callable[[], object] = lambda: None
+    lifeline: int | None = None
+    folder: Path | None = None
+
+
+def work(loaded: Loaded, seat: Seat) -> int:
+    """Serve until a signal says otherwise; the exit code. Raises ConfigError for settings that cannot work."""
+    ready = assembled(loaded, api="/")
+    return uvloop.run(_serve(loaded, ready, seat))
+
+
+def log_as(loaded: Loaded) -> None:
+    """What we log and what uvicorn does, in one format."""
+    settings = loaded.settings
+    configure_logging(settings.log_format, settings.log_level)
+    ours, theirs = logging.getLogger("sessionware"), logging.getLogger("uvicorn")
+    theirs.handlers, theirs.propagate = ours.handlers, False
+    theirs.setLevel(max(ours.level, logging.WARNING))  # starts and ends are told by us
+
+
+async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
+    proxy = loaded.proxy
+    assert proxy is not None, "the settings are those of the proxy"  # noqa: S101  # assembled() has looked
+    leaving = Leaving()
+    leaving.obey_signals(is_worker=seat.lifeline is not None)
+    if seat.lifeline is not None:
+        asyncio.get_running_loop().add_reader(seat.lifeline, leaving.ask)
+    is_logged = loaded.settings.log_level in LOGGED
+    access_log = AccessLog(loaded.settings.log_format) if is_logged else None
+    traffic = Traffic(ready.app.pools)
+    counting = Counting(ready, traffic, folder=seat.folder)
+    doors = _doors(ready, seat, leaving=leaving, counting=counting, access_log=access_log)
+    server = Server(doors, bounds=bounds_of_process(), drain=_drain(proxy), leaving=leaving)
+    await counting.open()
+    try:
+        return await server.run(seat.started)
+    finally:
+        counting.close()
+        if access_log is not None:
+            access_log.flush()
+
+
+def _doors(
+    ready: Assembled, seat: Seat, *, leaving: Leaving, counting: Counting, access_log: AccessLog | None
+) -> list[Door]:
+    """The clients' door, and the administrators' where ADMIN_BIND has opened one: then some pages are only there."""
+    fleet = ready.app.placing.fleet
+
+    def door(sockets: Sequence[socket.socket], app: App, *, is_private: bool) -> Door:
+        has_all = is_private or not seat.admin
+        probes = Probes(
+            ready.front.sessionware,
+            readiness=lambda: readiness_of(fleet, is_draining=leaving.is_asked, shows_names=is_private),
+            metrics=counting.shown,
+        )
+        front = Front(
+            app,
+            own=probes.pages(with_metrics=has_all),
+            traffic=counting.traffic,
+            access_log=access_log,
+            administration=ready.administration if has_all else None,
+        )
+        return Door(sockets, front)
+
+    doors = [door(seat.clients, ready.front, is_private=False)]
+    return [*doors, door(seat.admin, nowhere, is_private=True)] if seat.admin else doors
+
+
+def _drain(proxy: ProxySettings) -> Drain:
+    return Drain(proxy.drain_delay / 1000, proxy.drain_timeout / 1000)
