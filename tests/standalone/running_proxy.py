@@ -20,7 +20,7 @@ from tests.serving import soon
 START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 30.0
 COMMAND: Final = "import sys; from sessionware.cli import main; sys.exit(main())"
-_LISTENING: Final = re.compile(r"listening on (http://[^\s\"]+)")
+_LISTENING: Final = re.compile(r"listening on (http://[^\s\",]+)")
 
 
 class RunningProxy:

@@ -61,7 +61,9 @@ class ProxyApp:
             addresses=self._addresses, drained=self.drains,
         )  # fmt: skip
         self.entrance = Entrance(Routes(pools), self.placing, max_body=max_body, is_result=is_result)
-        self.closer = UpstreamCloser(self.placing.fleet)
+        self.closer = UpstreamCloser(
+            self.placing.fleet, {name: each.disclosure.authorization for name, each in terms.items()}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -81,7 +83,9 @@ class ProxyApp:
             if not stopping.has_cancelled():
                 raise
             if asked.is_interrupted:
-                await after_interrupt(asked, passage, self.placing.fleet, send)
+                await after_interrupt(
+                    asked, passage, self.placing.fleet, send, authorization=terms.disclosure.authorization
+                )
         finally:
             await stopping.aclose()
 

@@ -17,7 +17,7 @@ from sessionware.asgi.passage import Passage
 from sessionware.core.session import Link
 from sessionware.errors import PayloadUnreadable, SessionNotFound, StoreUnavailable
 from sessionware.proxy.answer_headers import upstream_session_id
-from sessionware.proxy.closing import close_upstream
+from sessionware.proxy.closing import tell_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.placing import Placing
@@ -110,7 +110,7 @@ class Reviving:
         try:
             linked = await runtime.store.link(link, operation=runtime.operation(), now=now, at_most=self._max_links)
         except (StoreUnavailable, SessionNotFound):
-            await close_upstream(upstream, named)
+            await tell_upstream(upstream, UpstreamRequest("DELETE", upstream.address.path.encode(), headers))
             raise
         runtime.unlinked(linked.unlinked)
         session = self._passage.session

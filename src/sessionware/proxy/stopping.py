@@ -89,8 +89,13 @@ class Stopping:
             self._task.cancel()
 
 
-async def after_interrupt(asked: Asked, passage: Passage, fleet: Fleet, send: Send) -> None:
-    """Tell the client, if nothing was said yet, and the upstream, where closing the exchange does not tell it."""
+async def after_interrupt(
+    asked: Asked, passage: Passage, fleet: Fleet, send: Send, *, authorization: bytes | None
+) -> None:
+    """Tell the client, if nothing was said yet, and the upstream, where closing the exchange does not tell it.
+
+    `authorization` is what the pool's upstreams are sent in place of a client's own.
+    """
     if not passage.has_begun:
         await respond(send, asked.told(problem(INTERRUPTED, "Interrupted", "interrupted")))
     link = link_of(passage)
@@ -99,7 +104,7 @@ async def after_interrupt(asked: Asked, passage: Passage, fleet: Fleet, send: Se
     upstream = fleet.find(link.pool, link.upstream)
     if upstream is not None:
         for request_id in asked.request_ids:
-            await cancel_upstream(upstream, link, request_id)
+            await cancel_upstream(upstream, link, request_id, authorization=authorization)
 
 
 def _at_work(asked: Asked, passage: Passage) -> SessionKey | None:
