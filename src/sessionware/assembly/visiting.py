@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sessionware.assembly.installation import Sessionware
+from sessionware.assembly.proxying import authorizations_of
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
 from sessionware.errors import ConfigError
@@ -31,9 +32,11 @@ async def visiting(settings: Settings, proxy: ProxySettings | None = None, *, so
     """
     patient = replace(settings, store_timeout=max(settings.store_timeout, PATIENCE_MS))
     _check_store(patient, source)
-    fleet = Fleet(() if proxy is None else pools_of(proxy))
+    pools = () if proxy is None else pools_of(proxy)
+    fleet = Fleet(pools)
+    closer = UpstreamCloser(fleet, {} if proxy is None else authorizations_of(proxy, pools))
     try:
-        async with Sessionware(patient, observers=[UpstreamCloser(fleet)], is_guest=True) as sessionware:
+        async with Sessionware(patient, observers=[closer], is_guest=True) as sessionware:
             yield sessionware.sessions
     finally:
         await fleet.aclose()

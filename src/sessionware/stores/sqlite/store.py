@@ -62,7 +62,7 @@ class SqliteStore:
         sealer: Sealer = _NO_KEYS,
         timeout_ms: int = 250,
         max_pages: int | None = None,
-        poll_ms: int = 500,
+        poll_ms: int = 250,
         synchronous: Synchronous = "normal",
     ) -> None:
         if synchronous not in get_args(Synchronous):
