@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from sessionware import Sessionware
+from sessionware.assembly.visiting import PATIENCE_MS
 from sessionware.cli import main
 from sessionware.config.settings import Settings
 from sessionware.core.session import Link
@@ -49,7 +50,7 @@ def serve(store, work):
     keys = read_keys(os.environ["SESSIONWARE_SECRET_KEYS"])
 
     async def visit():
-        async with Sessionware(Settings(store=store, secret_keys=keys)) as sessionware:
+        async with Sessionware(Settings(store=store, secret_keys=keys, store_timeout=PATIENCE_MS)) as sessionware:
             return await work(sessionware.sessions)
 
     return asyncio.run(visit())

@@ -108,7 +108,7 @@ def test_the_terminal_of_the_command_line_page_shows_what_is_said(tmp_path, monk
 
 
 async def _start(names: dict[str, str]) -> None:
-    async with Sessionware.from_env() as sessionware:
+    async with Sessionware.from_env(store_timeout=10) as sessionware:
         for user, name in names.items():
             await sessionware.sessions.start(name, by=sessionware.sessions.user(user))
 
