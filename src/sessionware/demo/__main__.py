@@ -21,7 +21,13 @@ def main() -> None:
     parser.add_argument("--stateless", action="store_true", help="issue no MCP session ids")
     parser.add_argument("--json", action="store_true", help="answer with JSON where an event stream is not needed")
     given = parser.parse_args()
-    server = app(name=given.name, transport=given.transport, is_stateless=given.stateless, prefers_json=given.json)
+    server = app(
+        name=given.name,
+        transport=given.transport,
+        is_stateless=given.stateless,
+        prefers_json=given.json,
+        host=given.host,
+    )
     serve(server, host=given.host, port=given.port, path=PATHS[given.transport])
 
 
