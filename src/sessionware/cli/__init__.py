@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
 
-from sessionware.cli import api_keys, call, checking, explain_token, keys, proxy, settings
+from sessionware.cli import api_keys, call, checking, demo, explain_token, keys, proxy, settings
 from sessionware.errors import SessionwareError
 
 BAD_INPUT: Final = 2  # as argparse itself does
@@ -55,4 +55,5 @@ def _parser() -> argparse.ArgumentParser:
     explain_token.add_to(commands)
     settings.add_to(commands)
     call.add_to(commands)
+    demo.add_to(commands)
     return parser
