@@ -48,7 +48,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware bench-proxy lint-deploy conformance clients coverage format wheel-test clean
+.PHONY: help demo test check bench bench-stores bench-middleware bench-proxy lint-deploy conformance clients coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -64,6 +64,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@echo '$(CURDIR) $(PYTHON)' > $@
+
+demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS='--port 9000')
+	@$(BIN)/sessionware demo $(ARGS)
 
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
 	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
