@@ -193,6 +193,8 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
     )
     if isinstance(decision, Allowed):
+        if ask.candidate is not None:
+            _tell_bound(call.routed, ask.candidate, decision.answer)
         try:
             await _look_at(engine, call, decision.answer)
         except BaseException:
@@ -213,6 +215,12 @@ def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     if routed.candidate is None or caller.session is None or visit.is_default or visit.link is not None:
         return None
     return routed.candidate(caller.session.hash)
+
+
+def _tell_bound(routed: Routed | None, candidate: Binding, answer: Admitted) -> None:
+    bound = None if answer.session is None else answer.session.bindings.get(candidate.pool)
+    if routed is not None and routed.bound is not None and bound == candidate.upstream:
+        routed.bound(candidate)
 
 
 async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
