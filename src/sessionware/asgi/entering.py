@@ -193,8 +193,7 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
     )
     if isinstance(decision, Allowed):
-        if ask.candidate is not None:
-            _tell_bound(call.routed, ask.candidate, decision.answer)
+        _tell_bound(call.routed, ask.candidate, decision.answer)
         try:
             await _look_at(engine, call, decision.answer)
         except BaseException:
@@ -217,9 +216,10 @@ def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     return routed.candidate(caller.session.hash)
 
 
-def _tell_bound(routed: Routed | None, candidate: Binding, answer: Admitted) -> None:
-    bound = None if answer.session is None else answer.session.bindings.get(candidate.pool)
-    if routed is not None and routed.bound is not None and bound == candidate.upstream:
+def _tell_bound(routed: Routed | None, candidate: Binding | None, answer: Admitted) -> None:
+    if routed is None or routed.bound is None or candidate is None or answer.session is None:
+        return
+    if answer.session.bindings.get(candidate.pool) == candidate.upstream:
         routed.bound(candidate)
 
 
