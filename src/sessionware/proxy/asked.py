@@ -17,6 +17,7 @@ from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, Req
 from sessionware.proxy.metadata import challenge
 from sessionware.proxy.paths import Route
 from sessionware.proxy.pool_rules import NO_RULES
+from sessionware.proxy.tasks import TaskFinder
 
 SCOPE_KEY: Final = "sessionware.asked"
 UNAUTHORIZED: Final = 401
@@ -39,7 +40,8 @@ class Asked:
     """
 
     __slots__ = (
-        "body", "content", "era", "has_link", "incoming", "is_result", "metadata_url", "route", "rules", "upstream",
+        "body", "content", "era", "has_link", "incoming", "is_result", "metadata_url", "route", "rules", "tasks",
+        "upstream",
     )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
@@ -51,6 +53,7 @@ class Asked:
         self.metadata_url: Callable[[], bytes | None] = nowhere
         self.content: bytes | None = None
         self.body: Body | None = None
+        self.tasks: TaskFinder | None = None  # who looks at the answer for tasks that it tells of
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.upstream = ""  # the name of the one that answered
 

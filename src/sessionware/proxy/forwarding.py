@@ -26,10 +26,13 @@ from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
 from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
+from sessionware.proxy.mcp.messages import TOOLS_CALL
+from sessionware.proxy.mcp.mirrors import header_text
 from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
 from sessionware.proxy.standing import Upstream
+from sessionware.proxy.tasks import TASKS_METHOD, TaskFinder
 from sessionware.proxy.wire import Deadlines, HeaderBlock, NotDelivered, Response, UpstreamRequest, block_of
 
 NOT_FOUND: Final = 404
@@ -71,8 +74,21 @@ class Forwarding:
             self._placing, self._passage, pool=self._asked.route.pool.name,
             request=self._request, deadlines=self._terms.deadlines,
         )  # fmt: skip
-        upstream, response = await delivery.run()
+        upstream, response = await delivery.run(made_at=self._maker())
         await self._pass_back(upstream, response, send)
+
+    def _maker(self) -> str | None:
+        """Who has made the task that a modern request asks for."""
+        facts, asked = self._passage.entered.facts, self._asked
+        if asked.era is not Era.MODERN or not facts.mcp_method.startswith(TASKS_METHOD):
+            return None
+        named = next((value for name, value in self._scope["headers"] if name == b"mcp-name"), b"")
+        task = header_text(named.strip(b" \t").decode("latin-1"))
+        return None if not task else self._placing.tasks.place(asked.route.pool.name, self._owner(), task)
+
+    def _owner(self) -> bytes:
+        visit = self._passage.entered.visit
+        return visit.client.encode() if visit.identity is None else visit.identity.owner
 
     async def _read_what_is_short(self) -> None:
         """A short body is sent with its head, in one piece; only a long one passes part by part."""
@@ -189,6 +205,11 @@ class Forwarding:
             log.warning("upstream %s: %s", upstream.name, headers.reason)
             await respond(send, asked.told(unusable()))
             return
+        is_call = asked.era is Era.MODERN and self._passage.entered.facts.mcp_method == TOOLS_CALL
+        if is_call and is_good:
+            asked.tasks = TaskFinder(
+                self._placing.tasks, asked.route.pool.name, self._owner(), upstream=upstream.name
+            )  # fmt: skip
         await relay(response, headers, asked, send)
 
     async def _begin(self, upstream: Upstream, named: bytes) -> bytes:

@@ -47,6 +47,8 @@ async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, 
     is_bounded = asked.era is not None and asked.rules.max_answer > 0
     try:
         async for part in _within_bounds(response, asked) if is_bounded else response:
+            if asked.tasks is not None:
+                asked.tasks.feed(part)
             is_last = response.is_read
             await send({"type": "http.response.body", "body": part, "more_body": not is_last})
             if is_last:
@@ -104,6 +106,8 @@ async def _events(response: Response, headers: list[Header], asked: Asked, send:
     last = b""
     try:
         async for part in response:
+            if asked.tasks is not None:
+                asked.tasks.feed(part)
             passed = scanner.fitting(part if sieve is None else sieve.feed(part))
             scanner.feed(passed)
             is_over = scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max)
