@@ -11,6 +11,7 @@ from sessionware.asgi.doubt import Doubt
 from sessionware.asgi.ends import Ends
 from sessionware.asgi.options import SAFE_METHODS, Options
 from sessionware.asgi.visits import Visit, Visits
+from sessionware.asgi.work import Work
 from sessionware.credentials.resolver import Resolver
 from sessionware.gate import Gate
 from sessionware.service.runtime import Runtime
@@ -29,6 +30,7 @@ class Engine(Struct, frozen=True, kw_only=True):
     loop: AbstractEventLoop
     thread: int
     heard: frozenset[bytes]
+    work: Work
     ends: Ends = field(default_factory=Ends)
     visits: Visits = field(default_factory=Visits)
     doubt: Doubt = field(default_factory=Doubt)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sessionware.asgi.engine import Engine
-from sessionware.core.facts import Gap, OrgLimitsNow, Revoked, SessionGone
+from sessionware.core.facts import Gap, Interrupted, OrgLimitsNow, Revoked, SessionGone
 from sessionware.core.session import Override
 from sessionware.errors import PayloadUnreadable, StoreUnavailable
 
@@ -39,7 +39,7 @@ class Listener:
                     await asyncio.Event().wait()
 
     async def _hear_all(self, engine: Engine) -> None:
-        """Forget tokens that were revoked, close what belongs to them, keep the limits of organisations."""
+        """Forget tokens that were revoked, close what is over, stop what is interrupted, keep organisations' limits."""
         async for event in engine.runtime.store.watch():
             await engine.gate.hear(event)
             match event:
@@ -52,6 +52,8 @@ class Listener:
                     await _look_again(engine)
                 case SessionGone(key, _):
                     engine.ends.ended(key)
+                case Interrupted(key, at):
+                    engine.work.interrupt(key, until=at)
                 case OrgLimitsNow(org, limits):
                     self._orgs[org] = limits
                     engine.visits.flush()

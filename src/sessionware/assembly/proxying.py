@@ -18,8 +18,8 @@ from sessionware.config.settings import Settings
 from sessionware.core.store import Store
 from sessionware.errors import ConfigError
 from sessionware.proxy.app import ProxyApp
-from sessionware.proxy.forwarding import PoolTerms
 from sessionware.proxy.headers import Disclosure, header_names, shows_credentials
+from sessionware.proxy.requesting import PoolTerms
 from sessionware.proxy.upstreams import Pool, pools_of
 from sessionware.proxy.wire import Deadlines
 
@@ -86,5 +86,6 @@ def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:
             idle=proxy.stream_idle_timeout / 1000 or _NEVER_S,
         ),
         max_links=settings.max_links,
+        revives=proxy.on_upstream_lost == "reinitialize",
         selection=proxy.pool(pool.name).selection or proxy.upstream_selection,
     )

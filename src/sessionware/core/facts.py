@@ -85,9 +85,10 @@ class OrgLimits(Struct, frozen=True, gc=False):
 
 
 class Interrupted(Struct, frozen=True, gc=False):
-    """Stop what this session is doing right now, wherever it runs. Also an event."""
+    """Stop what this session was doing at `at`, wherever it runs; 0: whatever it does. Also an event."""
 
     key: SessionKey
+    at: int = 0
 
 
 Fact = Touched | Settled | Renewed | Released | Acknowledged | SessionLimits | UserLimits | OrgLimits | Interrupted

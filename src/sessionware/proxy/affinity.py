@@ -21,12 +21,16 @@ def link_of(passage: Passage) -> Link | None:
 
 
 class Begun(Struct, frozen=True):
-    """A legacy session that an upstream has begun: where, what it is called there, and who asked for it."""
+    """A legacy session that an upstream has begun: where, what it is called there, and who asked for it.
+
+    `handshake` is the `initialize` itself, where it may have to be said again.
+    """
 
     pool: str
     upstream: str
     upstream_id: str
     hello: Hello
+    handshake: bytes = b""
 
 
 async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
@@ -42,7 +46,7 @@ async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
     link = Link(
         key=runtime.addresses.link_key(birth.key.bucket, ours), session=birth.key, owner=birth.owner,
         pool=begun.pool, upstream=begun.upstream, upstream_id=begun.upstream_id, version=begun.hello.version,
-        created_at=now, seen_at=now, client=begun.hello.client,
+        created_at=now, seen_at=now, client=begun.hello.client, handshake=begun.handshake,
     )  # fmt: skip
     linked = await runtime.store.link(link, operation=runtime.operation(), now=now, at_most=at_most)
     runtime.unlinked(linked.unlinked)

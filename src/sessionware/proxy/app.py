@@ -19,17 +19,18 @@ from sessionware.proxy.drains import Drains
 from sessionware.proxy.entrance import Door, Entrance
 from sessionware.proxy.faults import fault_problem
 from sessionware.proxy.fleet import Fleet, pause
-from sessionware.proxy.forwarding import Forwarding, PoolTerms
-from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.forwarding import Forwarding
+from sessionware.proxy.incoming import BodyTooLarge, ClientGone
 from sessionware.proxy.loads import Loads
 from sessionware.proxy.metadata import Authorities, Metadata
 from sessionware.proxy.paths import Routes
 from sessionware.proxy.placing import Placing
+from sessionware.proxy.requesting import PoolTerms
+from sessionware.proxy.stopping import Stopping, after_interrupt
 from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
 from sessionware.service.runtime import Runtime
 
-WATCH_AFTER_S: Final = 0.05  # a client that has gone is noticed this much later; a second is promised
 COUNT_EVERY_S: Final = 1.0  # other workers bind sessions too; until then each knows its own
 log: Final = logging.getLogger("sessionware")
 
@@ -80,14 +81,16 @@ class ProxyApp:
             await respond(send, refused)
             return
         terms = self._terms[asked.route.pool.name]
-        watching = _Watching(asked.incoming, passage.engine.loop)
+        stopping = Stopping(asked, passage)
         try:
             await _forward(Forwarding(self.placing, terms, scope, asked, passage), asked, passage, send)
         except asyncio.CancelledError:
-            if not watching.has_cancelled():
+            if not stopping.has_cancelled():
                 raise
+            if asked.is_interrupted:
+                await after_interrupt(asked, passage, self.placing.fleet, send)
         finally:
-            await watching.aclose()
+            await stopping.aclose()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -124,40 +127,6 @@ class ProxyApp:
         runtime = self._runtime()
         assert runtime is not None, "requests come after the start"  # noqa: S101
         return runtime.addresses
-
-
-class _Watching:
-    """Cancels the task that made it when the client goes: its request upstream ends, too.
-
-    Most requests are answered before anybody would look: a task for each would cost more than the rest of this file.
-    """
-
-    def __init__(self, incoming: Incoming, loop: asyncio.AbstractEventLoop) -> None:
-        self._incoming = incoming
-        self._loop = loop
-        self._task = asyncio.current_task(loop)
-        self._has_fired = False
-        self._watch: asyncio.Task[None] | None = None
-        self._beginning = loop.call_later(WATCH_AFTER_S, self._begin)
-
-    def _begin(self) -> None:
-        self._watch = self._loop.create_task(self._wait())
-
-    async def _wait(self) -> None:
-        await self._incoming.until_gone()
-        self._has_fired = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def has_cancelled(self) -> bool:
-        """Whether it was this that cancelled the task, and nobody else did."""
-        return self._has_fired and self._task is not None and self._task.uncancel() == 0
-
-    async def aclose(self) -> None:
-        self._beginning.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
 
 
 async def _forward(forwarding: Forwarding, asked: Asked, passage: Passage, send: Send) -> None:

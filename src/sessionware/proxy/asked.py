@@ -13,7 +13,7 @@ from sessionware.proxy.headers import SESSION_ID
 from sessionware.proxy.incoming import Incoming
 from sessionware.proxy.mcp.answers import refusal, sole_request, unknown_session
 from sessionware.proxy.mcp.era import Era
-from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, RequestId, read_body
+from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, Kind, RequestId, read_body
 from sessionware.proxy.metadata import challenge
 from sessionware.proxy.paths import Route
 from sessionware.proxy.pool_rules import NO_RULES
@@ -40,8 +40,8 @@ class Asked:
     """
 
     __slots__ = (
-        "body", "content", "era", "has_link", "incoming", "is_result", "metadata_url", "route", "rules", "tasks",
-        "upstream",
+        "body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "metadata_url", "route",
+        "rules", "tasks", "upstream",
     )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
@@ -56,6 +56,7 @@ class Asked:
         self.tasks: TaskFinder | None = None  # who looks at the answer for tasks that it tells of
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.upstream = ""  # the name of the one that answered
+        self.is_interrupted = False  # somebody stopped what its session was doing
 
     @property
     def hello(self) -> Hello | None:
@@ -70,6 +71,12 @@ class Asked:
         """The id that an answer belongs to; None where it belongs to none, or it is not known."""
         message = sole_request(self._said())
         return None if message is None else message.id
+
+    @property
+    def request_ids(self) -> list[RequestId]:
+        """Everything in it that waits for an answer."""
+        body = self._said()
+        return [] if body is None else [each.id for each in body.messages if each.kind is Kind.REQUEST]
 
     def refusal(self) -> Problem | None:
         """Why the pool's rules keep a request from its upstreams although its sender was let in; None: they do not."""

@@ -1,4 +1,4 @@
-"""The only place that tells an upstream that one of its legacy sessions is over."""
+"""The only place that tells an upstream what is over: one of its legacy sessions, or a request in one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from sessionware.core.session import EndReason, Link, Session
 from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.headers import SESSION_ID
+from sessionware.proxy.mcp.messages import RequestId
 from sessionware.proxy.standing import Upstream
 from sessionware.proxy.wire import Deadlines, UpstreamRequest, WireFault
 from sessionware.telemetry import Observer
 
 _SOON: Final = Deadlines(connect=1.0, head=2.0, idle=1.0)  # nobody waits for it, and the upstream forgets by itself
+CANCELLED: Final = "notifications/cancelled"
+_TALKING: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream")]
 log: Final = logging.getLogger("sessionware")
 
 
@@ -28,17 +33,30 @@ class UpstreamCloser(Observer):
         await self.on_unlinked(session.links)
 
     async def on_unlinked(self, links: Sequence[Link]) -> None:
-        found = [(self._fleet.find(link.pool, link.upstream), link.upstream_id.encode()) for link in links]
+        """All at once, but for streams of 2024-11-05: whoever holds one closes it, and its session is over upstream."""
+        pools = self._fleet.pools
+        ours = [link for link in links if link.pool in pools and pools[link.pool].pool.kind == "mcp"]
+        found = [(self._fleet.find(link.pool, link.upstream), link.upstream_id.encode()) for link in ours]
         await asyncio.gather(*[close_upstream(upstream, name) for upstream, name in found if upstream is not None])
 
 
 async def close_upstream(upstream: Upstream, session_id: bytes) -> None:
     """End one session; an upstream that cannot be told will find out by itself."""
-    target = upstream.address.path.encode()
-    request = UpstreamRequest("DELETE", target, [(SESSION_ID, session_id)])
+    await _tell(upstream, UpstreamRequest("DELETE", upstream.address.path.encode(), [(SESSION_ID, session_id)]))
+
+
+async def cancel_upstream(upstream: Upstream, link: Link, request_id: RequestId) -> None:
+    """Stop one request of a legacy session: that nobody reads its answer any more does not tell it."""
+    params = {"requestId": request_id, "reason": "interrupted"}
+    body = msgspec.json.encode({"jsonrpc": "2.0", "method": CANCELLED, "params": params})
+    headers = [*_TALKING, (SESSION_ID, link.upstream_id.encode())]
+    await _tell(upstream, UpstreamRequest("POST", upstream.address.path.encode(), headers, body))
+
+
+async def _tell(upstream: Upstream, request: UpstreamRequest) -> None:
     try:
         response = await upstream.wire.send(request, deadlines=_SOON)
     except WireFault as fault:
-        log.info("a session was left behind: %s", fault)
+        log.info("an upstream was not told what is over: %s", fault)
     else:
         await response.aclose()

@@ -23,6 +23,7 @@ from sessionware.proxy.mcp.era import Era, era_of
 from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
 from sessionware.proxy.mcp.mirrors import header_text, mismatch
 from sessionware.proxy.metadata import Metadata
+from sessionware.proxy.old_stream import take_id
 from sessionware.proxy.pages import Pages
 from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
 from sessionware.proxy.placing import Placing
@@ -74,7 +75,7 @@ class Entrance:
         refused = self._refusal(engine, scope, route)
         if refused is not None:
             return refused
-        if route.role is not Role.MCP:
+        if route.role is Role.HTTP:
             rules = self._door.rules.get(route.pool.name, NO_RULES)
             asked = scope[SCOPE_KEY] = Asked(route, Incoming(receive))
             facts = Facts(method=method, path=path, pool=route.pool.name)
@@ -82,10 +83,11 @@ class Entrance:
             makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
             candidate = self._candidates[route.pool.name]
             return Routed(facts=facts, told=asked.turned_away, makes=makes, groups=rules.groups, candidate=candidate)
-        return await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._door.max_body), route)
+        fault = None if route.role is Role.MCP else take_id(scope, route)
+        return fault or await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._door.max_body), route)
 
     async def _look_at_mcp(self, engine: Engine, scope: Scope, incoming: Incoming, route: Route) -> Routed | Problem:
-        era = era_of(_header(scope, b"mcp-protocol-version"))
+        era = era_of(_header(scope, b"mcp-protocol-version")) if route.role is Role.MCP else Era.LEGACY
         if era is Era.MODERN:  # it has no such sessions: an id that a client sends all the same means nothing
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != SESSION_ID]
         rules = self._door.rules.get(route.pool.name, NO_RULES)
@@ -169,8 +171,9 @@ def _facts(scope: Scope, route: Route, asked: Asked | None = None) -> Facts:
 
 
 def _makes(asked: Asked, facts: Facts) -> Makes:
-    """Only `initialize` begins a session; all else that names none is served without one."""
-    return "always" if asked.era is Era.LEGACY and facts.mcp_method == INITIALIZE else "never"
+    """Only `initialize`, or a stream of 2024-11-05, begins a session; all else that names none has none."""
+    begins = asked.route.role is Role.EVENTS or (asked.era is Era.LEGACY and facts.mcp_method == INITIALIZE)
+    return "always" if begins else "never"
 
 
 def _refused(route: Route, status: int, message: str, code: str) -> Problem:

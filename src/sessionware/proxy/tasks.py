@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+
+from sessionware.asgi.passage import Passage
+from sessionware.proxy.hop_by_hop import Header
+from sessionware.proxy.mcp.messages import TOOLS_CALL
+from sessionware.proxy.mcp.mirrors import header_text
 
 TASKS_METHOD: Final = "tasks/"
 TASKS_MAX: Final = 10_000  # tasks that are remembered; the longest unused one is forgotten
@@ -22,7 +28,10 @@ _TAIL: Final = 4 * ID_MAX  # bytes of the last part in which an id may have begu
 
 
 class Tasks:
-    """What this worker has seen. `owner` is whoever may ask for the task: nobody else is led anywhere by its id."""
+    """What this worker has seen, of the era that has no sessions of its own.
+
+    `owner` is whoever may ask for the task: nobody else is led anywhere by its id.
+    """
 
     def __init__(self) -> None:
         self._made: OrderedDict[tuple[str, bytes, str], str] = OrderedDict()
@@ -42,6 +51,22 @@ class Tasks:
         if found is not None:
             self._made.move_to_end(key)
         return found
+
+    def maker(self, passage: Passage, headers: Iterable[Header]) -> str | None:
+        """Who has made the task that a request asks for; None: it asks for none, or nobody knows here."""
+        facts = passage.entered.facts
+        if not facts.mcp_method.startswith(TASKS_METHOD):
+            return None
+        named = next((value for name, value in headers if name == b"mcp-name"), b"")
+        task = header_text(named.strip(b" \t").decode("latin-1"))
+        return self.place(facts.pool, _owner(passage), task) if task else None
+
+    def finder(self, passage: Passage, upstream: str) -> TaskFinder | None:
+        """Who looks at the answer to this request; None: it makes no tasks."""
+        facts = passage.entered.facts
+        if facts.mcp_method != TOOLS_CALL:
+            return None
+        return TaskFinder(self, facts.pool, _owner(passage), upstream=upstream)
 
 
 class TaskFinder:
@@ -76,3 +101,8 @@ class TaskFinder:
         if self.found < FOUND_MAX:
             self._tasks.made(self._pool, self._owner, task, upstream=self._upstream)
             self.found += 1
+
+
+def _owner(passage: Passage) -> bytes:
+    visit = passage.entered.visit
+    return visit.client.encode() if visit.identity is None else visit.identity.owner

@@ -156,7 +156,7 @@ class Sessions:
         """Stop what the session is doing right now, on every worker; the session itself lives on."""
         found = await self.get(session_id, by=by)
         now = self.runtime.now()
-        if not (await self.runtime.store.record([Interrupted(found.record.key)], now=now))[0]:
+        if not (await self.runtime.store.record([Interrupted(found.record.key, now)], now=now))[0]:
             raise SessionNotFound("Session not found")
         return found
 

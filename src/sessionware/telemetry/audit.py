@@ -33,6 +33,7 @@ class Happening(StrEnum):
     REVOKED = "revoked"
     KEY_USED = "key_used"
     ADMIN = "admin"
+    REINITIALIZED = "reinitialized"
 
 
 class AuditEvent(Struct, frozen=True, kw_only=True):

@@ -113,6 +113,13 @@ class Telemetry:
         log.info("session %s ended: %s", name, reason, extra={"ref": name, "reason": reason})
         self._record(Happening.END, who_of(ended.session), reason, {"requests": ended.session.hits})
 
+    def reinitialized(self, session: Session, pool: str, upstream: str) -> None:
+        """A legacy MCP session of it was lost with its upstream, and begun anew on another."""
+        self.counts.reinitialized += 1
+        name = ref(session.key)
+        log.warning("session %s: begun anew on upstream %s of pool %s", name, upstream, pool, extra={"ref": name})
+        self._record(Happening.REINITIALIZED, who_of(session), details={"pool": pool, "upstream": upstream})
+
     def revoked(self, what: str, who: Who = NOBODY, *, sessions: int = 0) -> None:
         """A token or an owner was revoked; `sessions` ended by it."""
         self._record(Happening.REVOKED, who, what, {"sessions": sessions})

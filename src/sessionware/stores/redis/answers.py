@@ -144,7 +144,8 @@ def event(message: bytes) -> Event | None:
     kind, body = message[:1], message[1:]
     if kind in {b"G", b"I"}:
         key = SessionKey(int(body[_HASH_HEX : _HASH_HEX + 2], 16), bytes.fromhex(body[:_HASH_HEX].decode()))
-        return Interrupted(key) if kind == b"I" else SessionGone(key, EndReason(body[_HASH_HEX + 2 :].decode()))
+        rest = body[_HASH_HEX + 2 :]
+        return Interrupted(key, int(rest or 0)) if kind == b"I" else SessionGone(key, EndReason(rest.decode()))
     if kind == b"W":
         return OrgLimitsNow(bytes.fromhex(body[:_OWNER_HEX].decode()), unpack_overrides(body[_OWNER_HEX:]))
     if kind == b"T":

@@ -43,8 +43,8 @@ def fact(told: Fact, now: int) -> tuple[int, list[Argument]]:  # noqa: PLR0911  
             return bucket, ["released", operation.hex(), id_, *[lease.key.hex() for lease in leases]]
         case Acknowledged(bucket, receipt):
             return bucket, ["acknowledged", receipt]
-        case Interrupted(key):
-            return key.bucket, ["interrupted", key.hash.hex()]
+        case Interrupted(key, at):
+            return key.bucket, ["interrupted", key.hash.hex(), at]
         case SessionLimits(key, limits, until):
             return key.bucket, ["limits", "session", key.hash.hex(), until, *_flat(limits)]
         case UserLimits(bucket, owner, limits, until):

@@ -75,8 +75,8 @@ class Watching(Exam):
         """E9: only for a session that is there."""
         watch = await listening(scene)
         work = await scene.start()
-        await scene.record(Interrupted(scene.make.key("nothing")), Interrupted(work.key))
-        assert await hear(watch) == Interrupted(work.key)
+        await scene.record(Interrupted(scene.make.key("nothing")), Interrupted(work.key, scene.now))
+        assert await hear(watch) == Interrupted(work.key, scene.now)
 
     @law
     async def test_the_limits_of_an_organisation_are_heard_as_they_stand(self, scene: Scene) -> None:

@@ -115,12 +115,12 @@ if kind == 'acknowledged' then
   return forget_end(ARGV[4])
 end
 
--- 4 id
+-- 4 id, 5 at
 if kind == 'interrupted' then
   if not live(ARGV[4]) then
     return 0
   end
-  publish('I' .. ARGV[4] .. string.sub(base, -3, -2))
+  publish('I' .. ARGV[4] .. string.sub(base, -3, -2) .. ARGV[5])
   return 1
 end
 

@@ -1,0 +1,43 @@
+"""What runs for a session: shown, and stopped as far as it had begun when somebody said so."""
+
+from sessionware.asgi.work import Job, Work
+from sessionware.core.ids import SessionKey
+from sessionware.testing import ManualClock
+
+ONE, TWO = SessionKey(0, b"1" * 32), SessionKey(0, b"2" * 32)
+
+
+def begin(work, clock, key, name, stopped):
+    job = Job(key, clock.now(), lambda: {"name": name}, lambda: stopped.append(name))
+    work.begin(job)
+    return job
+
+
+def test_what_runs_is_shown_to_its_session_alone_with_its_age():
+    """C13."""
+    clock = ManualClock()
+    stopped: list[str] = []
+    work = Work(clock)
+    first = begin(work, clock, ONE, "first", stopped)
+    clock.advance(1500)
+    begin(work, clock, ONE, "second", stopped)
+    assert work.pending(ONE) == [{"name": "first", "age_seconds": 1.5}, {"name": "second", "age_seconds": 0.0}]
+    assert work.pending(TWO) == []
+    work.finish(first)
+    assert [each["name"] for each in work.pending(ONE)] == ["second"]
+
+
+def test_an_interrupt_that_is_heard_late_leaves_what_began_after_it():
+    """E9."""
+    clock = ManualClock()
+    stopped: list[str] = []
+    work = Work(clock)
+    begin(work, clock, ONE, "before", stopped)
+    begin(work, clock, TWO, "another's", stopped)
+    said_at = clock.now()
+    clock.advance(1)
+    begin(work, clock, ONE, "after", stopped)
+    work.interrupt(ONE, until=said_at)
+    assert stopped == ["before"]
+    work.interrupt(ONE)
+    assert stopped == ["before", "before", "after"]
