@@ -1,15 +1,26 @@
 """What runs for a session: shown, and stopped as far as it had begun when somebody said so."""
 
-from sessionware.asgi.work import Job, Work
+from sessionware.asgi.work import Work
 from sessionware.core.ids import SessionKey
 from sessionware.testing import ManualClock
 
 ONE, TWO = SessionKey(0, b"1" * 32), SessionKey(0, b"2" * 32)
 
 
+class Job:
+    def __init__(self, name, began_at, stopped):
+        self.name, self.began_at, self._stopped = name, began_at, stopped
+
+    def shown(self):
+        return {"name": self.name}
+
+    def interrupt(self):
+        self._stopped.append(self.name)
+
+
 def begin(work, clock, key, name, stopped):
-    job = Job(key, clock.now(), lambda: {"name": name}, lambda: stopped.append(name))
-    work.begin(job)
+    job = Job(name, clock.now(), stopped)
+    work.begin(key, job)
     return job
 
 
@@ -23,7 +34,7 @@ def test_what_runs_is_shown_to_its_session_alone_with_its_age():
     begin(work, clock, ONE, "second", stopped)
     assert work.pending(ONE) == [{"name": "first", "age_seconds": 1.5}, {"name": "second", "age_seconds": 0.0}]
     assert work.pending(TWO) == []
-    work.finish(first)
+    work.finish(ONE, first)
     assert [each["name"] for each in work.pending(ONE)] == ["second"]
 
 

@@ -125,13 +125,15 @@ class Recording:
     """An upstream that begins a session, and leaves every call without an answer."""
 
     def __init__(self):
-        self.told, self.open = [], 0
+        self.told, self.proofs, self.open = [], [], 0
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return
         body = json.loads((await receive())["body"] or b"{}")
-        self.told.append((dict(scope["headers"]).get(b"mcp-session-id"), body))
+        headers = dict(scope["headers"])
+        self.told.append((headers.get(b"mcp-session-id"), body))
+        self.proofs.append(headers.get(b"authorization"))
         head = [(b"content-type", b"application/json"), (b"mcp-session-id", b"theirs")]
         if body.get("method") == "tools/call":
             self.open += 1
@@ -160,7 +162,11 @@ def called(server, headers):
 
 def test_e9_an_upstream_of_the_legacy_era_is_told_to_cancel(recording, workers):
     upstream, url = recording
-    with standing([url]) as server:
+    cancelled = {
+        "jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": "x-7", "reason": "interrupted"},
+    }  # fmt: skip
+    with standing([url], upstream_authorization="Bearer ours") as server:
         legacy_id = begun(server, **ALICE, **{"X-Session-ID": "one"})
         running = workers.submit(called, server, LATER | {"Mcp-Session-Id": legacy_id})
         assert soon(lambda: upstream.open == 1)
@@ -168,11 +174,10 @@ def test_e9_an_upstream_of_the_legacy_era_is_told_to_cancel(recording, workers):
         answer = running.result(5)
         assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (409, "x-7", -31409)
         assert soon(lambda: len(upstream.told) == 3 and not upstream.open)
-    cancelled = {
-        "jsonrpc": "2.0", "method": "notifications/cancelled",
-        "params": {"requestId": "x-7", "reason": "interrupted"},
-    }  # fmt: skip
-    assert upstream.told[2] == (b"theirs", cancelled)
+        assert httpx2.delete(f"{server.url}/session/one", headers=ALICE).status_code == 200
+        assert soon(lambda: len(upstream.told) == 4)
+    assert upstream.told[2:] == [(b"theirs", cancelled), (b"theirs", {})]
+    assert upstream.proofs == [b"Bearer ours"] * 4
 
 
 def test_e9_a_modern_request_is_closed_upstream_and_nothing_else_is_said(recording, workers):

@@ -72,7 +72,7 @@ def test_a_session_that_its_upstream_has_forgotten_is_begun_anew_there():
     with replicas(1) as [only], serving(only.url, **REVIVING) as server:
         legacy_id = begun(server)
         only.restart()
-        answer = asked(server, legacy_id, PID)
+        answer = patiently(server, legacy_id)
         assert (pid_of(answer), answer.headers[SAID]) == (only.pid, "1")
         assert SAID not in asked(server, legacy_id, PID).headers
 
@@ -84,8 +84,8 @@ def test_another_proxy_of_the_same_store_finds_the_session_where_it_is_now(tmp_p
         one, two = (running.enter_context(serving(only.url, store=store, **REVIVING)) for _ in range(2))
         legacy_id = begun(one)
         only.restart()
-        assert asked(one, legacy_id, PID).headers[SAID] == "1"
-        answer = asked(two, legacy_id, PID)
+        assert patiently(one, legacy_id).headers[SAID] == "1"
+        answer = patiently(two, legacy_id)
         assert (pid_of(answer), SAID in answer.headers) == (only.pid, False)
 
 

@@ -21,7 +21,7 @@ START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 30.0
 COMMAND: Final = "import sys; from sessionware.cli import main; sys.exit(main())"
 _LAST_WORDS: Final = "open to everybody"
-_LISTENING: Final = re.compile(r"listening on (http://[^\s\"]+)")
+_LISTENING: Final = re.compile(r"listening on (http://[^\s\",]+)")
 
 
 class RunningProxy:

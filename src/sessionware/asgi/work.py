@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from sessionware.core.ids import SessionKey
 from sessionware.core.store import Clock
 
 
-class Job:
-    """One thing that runs. `told` says what it is when somebody asks, `stop` ends it, whenever that is called."""
+class Job(Protocol):
+    """One thing that runs. `began_at` is the store's time."""
 
-    __slots__ = ("began_at", "key", "stop", "told")
+    @property
+    def began_at(self) -> int: ...
 
-    def __init__(
-        self, key: SessionKey, began_at: int, told: Callable[[], Mapping[str, Any]], stop: Callable[[], object]
-    ) -> None:
-        self.key = key
-        self.began_at = began_at
-        self.told = told
-        self.stop = stop
+    def shown(self) -> Mapping[str, Any]:
+        """What it is, for whoever asks what its session does."""
+        ...
+
+    def interrupt(self) -> None:
+        """End it, whenever that is said."""
+        ...
 
 
 class Work:
@@ -30,23 +31,29 @@ class Work:
         self._clock = clock
         self._jobs: dict[SessionKey, list[Job]] = {}
 
-    def begin(self, job: Job) -> None:
+    def begin(self, key: SessionKey, job: Job) -> None:
         """It runs from now on, until it is finished: `finish` it."""
-        self._jobs.setdefault(job.key, []).append(job)
+        jobs = self._jobs.get(key)
+        if jobs is None:
+            self._jobs[key] = [job]
+        else:
+            jobs.append(job)
 
-    def finish(self, job: Job) -> None:
-        jobs = self._jobs[job.key]
-        jobs.remove(job)
-        if not jobs:
-            del self._jobs[job.key]
+    def finish(self, key: SessionKey, job: Job) -> None:
+        """It runs no more."""
+        jobs = self._jobs[key]
+        if len(jobs) == 1:
+            del self._jobs[key]
+        else:
+            jobs.remove(job)
 
     def pending(self, key: SessionKey) -> list[Mapping[str, Any]]:
         """What this session is doing in this worker, the oldest first; `age_seconds` is how long it has been at it."""
         now = self._clock.now()
-        return [{**job.told(), "age_seconds": max(now - job.began_at, 0) / 1000} for job in self._jobs.get(key, ())]
+        return [{**job.shown(), "age_seconds": max(now - job.began_at, 0) / 1000} for job in self._jobs.get(key, ())]
 
     def interrupt(self, key: SessionKey, *, until: int = 0) -> None:
         """Stop what the session does; what began after `until` goes on (0: nothing does)."""
         for job in tuple(self._jobs.get(key, ())):
             if not until or job.began_at <= until:
-                job.stop()
+                job.interrupt()

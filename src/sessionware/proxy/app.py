@@ -64,7 +64,9 @@ class ProxyApp:
         )  # fmt: skip
         metadata = Metadata(pools, authorities, members=self.placing.fleet.pools)
         self.entrance = Entrance(Routes(pools), self.placing, door, metadata=metadata)
-        self.closer = UpstreamCloser(self.placing.fleet)
+        self.closer = UpstreamCloser(
+            self.placing.fleet, {name: each.disclosure.authorization for name, each in terms.items()}
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -88,7 +90,9 @@ class ProxyApp:
             if not stopping.has_cancelled():
                 raise
             if asked.is_interrupted:
-                await after_interrupt(asked, passage, self.placing.fleet, send)
+                await after_interrupt(
+                    asked, passage, self.placing.fleet, send, authorization=terms.disclosure.authorization
+                )
         finally:
             await stopping.aclose()
 

@@ -171,7 +171,7 @@ class Forwarding:
         try:
             return await remember(self._passage, begun, at_most=self._terms.max_links)
         except (StoreUnavailable, SessionNotFound):
-            await close_upstream(upstream, named)
+            await close_upstream(upstream, named, authorization=self._terms.disclosure.authorization)
             raise
 
     def _handshake(self) -> bytes:

@@ -17,7 +17,7 @@ from sessionware.asgi.passage import Passage
 from sessionware.core.session import Link
 from sessionware.errors import PayloadUnreadable, SessionNotFound, StoreUnavailable
 from sessionware.proxy.answer_headers import upstream_session_id
-from sessionware.proxy.closing import close_upstream
+from sessionware.proxy.closing import tell_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.placing import Placing
@@ -42,7 +42,7 @@ class Reviving:
         self,
         placing: Placing,
         passage: Passage,
-        headers: Callable[[Upstream, bytes | None], list[Header]],
+        headers: Callable[[Upstream, str | None], list[Header]],
         *,
         deadlines: Deadlines,
         max_links: int,
@@ -101,7 +101,7 @@ class Reviving:
 
     async def _keep(self, lost: Link, upstream: Upstream, named: bytes) -> Link:
         """Finish the handshake, and let the store know before anything else is sent there."""
-        headers = self._talk(upstream, named)
+        headers = self._talk(upstream, named.decode("ascii"))
         done = UpstreamRequest("POST", upstream.address.path.encode(), headers, _INITIALIZED)
         await upstream.finish(await upstream.exchange(done, self._deadlines))
         runtime = self._passage.engine.runtime
@@ -110,7 +110,7 @@ class Reviving:
         try:
             linked = await runtime.store.link(link, operation=runtime.operation(), now=now, at_most=self._max_links)
         except (StoreUnavailable, SessionNotFound):
-            await close_upstream(upstream, named)
+            await tell_upstream(upstream, UpstreamRequest("DELETE", upstream.address.path.encode(), headers))
             raise
         runtime.unlinked(linked.unlinked)
         session = self._passage.session
@@ -118,7 +118,7 @@ class Reviving:
             runtime.telemetry.reinitialized(session.record, lost.pool, upstream.name)
         return link
 
-    def _talk(self, upstream: Upstream, session_id: bytes | None) -> list[Header]:
+    def _talk(self, upstream: Upstream, session_id: str | None) -> list[Header]:
         own = self._headers(upstream, session_id)
         return [*[pair for pair in own if pair[0] not in _OF_REQUEST], *_TALKING]
 

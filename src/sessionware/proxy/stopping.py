@@ -10,7 +10,7 @@ from sessionware.asgi.messages import Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.problems import problem
 from sessionware.asgi.refusing import respond
-from sessionware.asgi.work import Job
+from sessionware.core.ids import SessionKey
 from sessionware.proxy.affinity import link_of
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.closing import cancel_upstream
@@ -28,55 +28,74 @@ _NO_WORK: Final = ("subscriptions/listen", "notifications/")
 class Stopping:
     """Cancels the task that made it when the client goes, or when its session is interrupted.
 
-    The cancelled request closes its exchange upstream.
+    The cancelled request closes its exchange upstream. Most requests are answered before anybody would look: a task
+    for each, to see its client go, would cost more than the rest of this file.
     """
 
+    __slots__ = ("_asked", "_beginning", "_has_fired", "_key", "_passage", "_task", "_watch")
+
     def __init__(self, asked: Asked, passage: Passage) -> None:
+        engine = passage.engine
         self._asked = asked
         self._passage = passage
-        self._loop = passage.engine.loop
-        self._task = asyncio.current_task(self._loop)
+        self._task = asyncio.current_task(engine.loop)
         self._has_fired = False
-        self._job = _job(asked, passage, self._interrupt)
-        if self._job is not None:
-            passage.engine.work.begin(self._job)
-        # Most requests are answered before anybody would look: a task for each would cost more than all of this file.
         self._watch: asyncio.Task[None] | None = None
-        self._beginning = self._loop.call_later(WATCH_AFTER_S, self._begin)
+        self._beginning = engine.loop.call_later(WATCH_AFTER_S, self._begin)
+        self._key = _at_work(asked, passage)
+        if self._key is not None:
+            engine.work.begin(self._key, self)
 
-    def _begin(self) -> None:
-        self._watch = self._loop.create_task(self._wait())
+    @property
+    def began_at(self) -> int:
+        return self._passage.entered.ask.now
 
-    async def _wait(self) -> None:
-        await self._asked.incoming.until_gone()
-        self._fire()
+    def shown(self) -> Mapping[str, Any]:
+        """What it is, for whoever asks what its session does."""
+        facts = self._passage.entered.facts
+        shown = {"request_id": self._asked.request_id, "method": facts.mcp_method, "pool": facts.pool}
+        return shown | {"tool": facts.tool} if facts.tool else shown
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Its session is interrupted. Does nothing when it is being stopped already."""
         if not self._has_fired:
             self._asked.is_interrupted = True
             self._fire()
-
-    def _fire(self) -> None:
-        if not self._has_fired and self._task is not None:
-            self._has_fired = True
-            self._task.cancel()
 
     def has_cancelled(self) -> bool:
         """Whether it was this that cancelled the task, and nobody else did."""
         return self._has_fired and self._task is not None and self._task.uncancel() == 0
 
     async def aclose(self) -> None:
-        if self._job is not None:
-            self._passage.engine.work.finish(self._job)
-        self._has_fired = True  # what is over cannot be stopped any more
+        """The request is over: nothing can stop it any more."""
+        self._has_fired = True
         self._beginning.cancel()
+        if self._key is not None:
+            self._passage.engine.work.finish(self._key, self)
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
 
+    def _begin(self) -> None:
+        self._watch = self._passage.engine.loop.create_task(self._wait())
 
-async def after_interrupt(asked: Asked, passage: Passage, fleet: Fleet, send: Send) -> None:
-    """Tell the client, if nothing was said yet, and the upstream, where closing the exchange does not tell it."""
+    async def _wait(self) -> None:
+        await self._asked.incoming.until_gone()
+        self._fire()
+
+    def _fire(self) -> None:
+        if not self._has_fired and self._task is not None:
+            self._has_fired = True
+            self._task.cancel()
+
+
+async def after_interrupt(
+    asked: Asked, passage: Passage, fleet: Fleet, send: Send, *, authorization: bytes | None
+) -> None:
+    """Tell the client, if nothing was said yet, and the upstream, where closing the exchange does not tell it.
+
+    `authorization` is what the pool's upstreams are sent in place of a client's own.
+    """
     if not passage.has_begun:
         await respond(send, asked.told(problem(INTERRUPTED, "Interrupted", "interrupted")))
     link = link_of(passage)
@@ -85,11 +104,11 @@ async def after_interrupt(asked: Asked, passage: Passage, fleet: Fleet, send: Se
     upstream = fleet.find(link.pool, link.upstream)
     if upstream is not None:
         for request_id in asked.request_ids:
-            await cancel_upstream(upstream, link, request_id)
+            await cancel_upstream(upstream, link, request_id, authorization=authorization)
 
 
-def _job(asked: Asked, passage: Passage, stop: Any) -> Job | None:
-    """What can be shown and interrupted: MCP requests of a session that wait for their answer."""
+def _at_work(asked: Asked, passage: Passage) -> SessionKey | None:
+    """The session that an MCP request works for while it waits for its answer; None for what is no such work."""
     session, facts = passage.session, passage.entered.facts
     if session is None or asked.route.role is not Role.MCP or facts.method != "POST":
         return None
@@ -97,9 +116,4 @@ def _job(asked: Asked, passage: Passage, stop: Any) -> Job | None:
         asked.body is not None and asked.body.leading.kind is not Kind.REQUEST
     ):
         return None
-
-    def told() -> Mapping[str, Any]:
-        shown = {"request_id": asked.request_id, "method": facts.mcp_method, "pool": facts.pool}
-        return shown | {"tool": facts.tool} if facts.tool else shown
-
-    return Job(session.record.key, passage.entered.ask.now, told, stop)
+    return session.record.key
