@@ -17,6 +17,7 @@ from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, Kin
 from sessionware.proxy.metadata import challenge
 from sessionware.proxy.paths import Route
 from sessionware.proxy.pool_rules import NO_RULES
+from sessionware.proxy.tasks import TaskFinder
 
 SCOPE_KEY: Final = "sessionware.asked"
 UNAUTHORIZED: Final = 401
@@ -40,7 +41,7 @@ class Asked:
 
     __slots__ = (
         "body", "content", "era", "has_link", "head", "incoming", "is_interrupted", "is_result", "metadata_url",
-        "route", "rules", "upstream",
+        "route", "rules", "tasks", "upstream",
     )  # fmt: skip
 
     def __init__(self, route: Route, incoming: Incoming, head: Head, *, era: Era | None = None) -> None:
@@ -53,6 +54,7 @@ class Asked:
         self.metadata_url: Callable[[], bytes | None] = nowhere
         self.content: bytes | None = None
         self.body: Body | None = None
+        self.tasks: TaskFinder | None = None  # who looks at the answer for tasks that it tells of
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.upstream = ""  # the name of the one that answered
         self.is_interrupted = False  # somebody stopped what its session was doing
