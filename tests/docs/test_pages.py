@@ -88,12 +88,39 @@ def test_every_command_of_the_docs_exists(capsys):
     for page in PAGES:
         for block in blocks(page, "sh"):
             for words in re.findall(r"(?:^|\| )sessionware ((?:[a-z][a-z-]*(?: |$))+)", block.text, re.MULTILINE):
-                command = words.split()[: 2 if words.startswith("key") else 1]
+                command = words.split()[: 2 if words.startswith(("key", "sessions")) else 1]
                 seen.add(" ".join(command))
                 with pytest.raises(SystemExit) as stopped:
                     main([*command, "--help"])
                 assert stopped.value.code == 0, command
     assert {"config", "key add", "key list", "key revoke", "keys new", "explain-token"} <= seen
+
+
+def test_the_terminal_of_the_command_line_page_shows_what_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESSIONWARE_STORE", "sqlite:///s.db")
+    asyncio.run(_start({"alice": "work", "bob": "home"}))
+    (block,) = blocks(DOCS / "command-line.md", "console")
+    _, *told = re.split(r"^\$ sessionware (.*)\n", block.text, flags=re.MULTILINE)
+    for command, answer in zip(told[::2], told[1::2], strict=True):
+        assert main(shlex.split(command)) == 0, command
+        assert _alike(capsys.readouterr().out) == _alike(answer), command
+
+
+async def _start(names: dict[str, str]) -> None:
+    async with Sessionware.from_env() as sessionware:
+        for user, name in names.items():
+            await sessionware.sessions.start(name, by=sessionware.sessions.user(user))
+
+
+def _alike(said: str) -> list[str]:
+    """Without handles and digits, which are new each time, and the order of what begins in one millisecond."""
+    return sorted(re.sub(r"\d", "0", re.sub(r"s-[a-z2-7]{8,34}", "s-", re.sub(r"\.\d{3}Z", "Z", said))).split("\n"))
+
+
+def test_the_limits_of_the_page_on_clients_are_read():
+    (block,) = blocks(DOCS / "clients.md", "limits")
+    assert [limit.text for limit in parse_limits(block.text)] == block.text.splitlines()
 
 
 def test_the_limits_of_the_limits_page_are_read_and_the_bad_ladder_is_refused():

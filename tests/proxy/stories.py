@@ -27,6 +27,17 @@ def asked(server, legacy_id, message=LIST, **headers):
     return httpx2.post(f"{server.url}/mcp", headers=LATER | {"Mcp-Session-Id": legacy_id} | headers, json=message)
 
 
+def modern(method, name=None, **headers):
+    """The headers of a request of 2026-07-28."""
+    named = {} if name is None else {"Mcp-Name": name}
+    return FORMS | {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method} | named | headers
+
+
+def call(tool, request_id=5, **arguments):
+    params = {"name": tool, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+
+
 def first_asked(listening, mark):
     """The first connection on which something is said, and that up to the mark; probes only come and go."""
     while True:

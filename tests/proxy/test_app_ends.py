@@ -3,9 +3,11 @@
 import httpx2
 import pytest
 
+from sessionware.credentials.presented import Presented
+from sessionware.service.actors import Actor
 from sessionware.stores.memory import MemoryStore
 from sessionware.testing import Fault, FaultyStore
-from tests.proxy.standing_proxy import installed, serving
+from tests.proxy.standing_proxy import TOKENS, installed, serving, token
 from tests.proxy.stories import FORMS, HELLO, asked, begun
 from tests.serving import Server, soon
 
@@ -74,3 +76,27 @@ def test_a_store_that_is_away_is_503_in_json_rpc(url):
         store.always("admit", Fault.REFUSED)
         answer = httpx2.post(f"{server.url}/mcp", headers=FORMS, json=HELLO)
     assert (answer.status_code, answer.json()["error"]["code"], answer.json()["id"]) == (503, -31503, 1)
+
+
+def test_the_longest_unused_of_too_many_ends_upstream_too(upstream, url):
+    """MAX_LINKS: whoever makes room is told upstream, and is 404 here."""
+    who = {"Authorization": f"Bearer {token('alice')}", "X-Session-ID": "one"}
+    with serving(url, max_links="2", **TOKENS) as server:
+        first, second = begun(server, **who), begun(server, **who)
+        assert asked(server, first, **who).status_code == 200
+        begun(server, **who)
+        assert soon(lambda: ("DELETE", b"theirs-2") in upstream.asked)
+        assert asked(server, second, **who).status_code == 404
+        assert asked(server, first, **who).status_code == 200
+    assert [each for each in upstream.asked if each[0] == "DELETE"] == [("DELETE", b"theirs-2")]
+
+
+def test_what_an_adopted_session_had_upstream_ends(upstream, url):
+    """`adopt` moves the session to another partition: its legacy ids stay behind, and their sessions upstream end."""
+    with installed(url, **TOKENS) as (server, sessionware):
+        legacy_id = begun(server)
+        presented = Presented(authorization=(f"Bearer {token('alice')}",))
+        alice = server.run(sessionware.engine.resolver.identify(presented, sessionware.engine.runtime.now()))
+        server.run(sessionware.sessions.adopt(legacy_id, by=Actor(identity=alice)))
+        assert soon(lambda: ("DELETE", b"theirs-1") in upstream.asked)
+        assert asked(server, legacy_id).status_code == 404

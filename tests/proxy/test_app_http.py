@@ -79,7 +79,7 @@ def test_what_the_upstream_answers_is_the_answer(proxied):
 
 
 def test_bodies_stream_both_ways_at_once(proxied):
-    head = f"POST /app/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token('alice')}\r\n"
+    head = f"POST /app/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token('alice')}\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n"
     with proxied.connect() as client:
         client.sendall(head.encode() + b"5\r\nfirst\r\n")
@@ -109,7 +109,10 @@ def test_refusals_are_problems_not_json_rpc(proxied):
 
 @pytest.mark.parametrize("said", [b"", b"garbage\r\n\r\n"])
 def test_an_upstream_that_answers_badly_is_502_and_asked_once(said):
-    head = f"POST /app/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token('alice')}\r\nContent-Length: 1\r\n\r\nx"
+    head = (
+        f"POST /app/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token('alice')}\r\n"
+        "Content-Length: 1\r\n\r\nx"
+    )
     with (
         socket.create_server(("127.0.0.1", 0)) as upstream,
         serving(f"app[http]=http://127.0.0.1:{upstream.getsockname()[1]}", **TOKENS) as server,
@@ -136,7 +139,7 @@ def test_an_upstream_that_is_silent_is_504():
 
 def test_steps_out_of_the_prefix_are_refused(proxied):
     with proxied.connect() as client:
-        client.sendall(b"GET /app/../secret HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /app/../secret HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert until(client, b"\r\n").startswith(b"HTTP/1.1 400")
 
 

@@ -11,7 +11,8 @@ from sessionware.client.mcp import McpClient
 from sessionware.client.mcp_messages import McpRefused
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
-from tests.proxy.stories import FORMS, HELLO, SESSIONS, asked, begun, text
+from tests.proxy.stories import FORMS, HELLO, LATER, LIST, SESSIONS, asked, begun, text
+from tests.serving import soon
 
 
 @pytest.fixture
@@ -177,3 +178,27 @@ def test_limits_count_tool_calls_and_never_the_handshake(upstreams):
             with pytest.raises(McpRefused) as refused:
                 mcp.call("pid", {})
     assert (refused.value.status, refused.value.code) == (429, -31429)
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+def test_to_begin_anew_after_a_lost_upstream_is_free_once_per_lost_session(user):
+    """CREATE_LIMIT: mcp.md, "Both"."""
+    headers = {} if user is None else bearer(user)
+    with replicas(1) as [only], serving(only.url, create_limit="2/hour per user", **TOKENS) as server:
+
+        def begin():
+            return httpx2.post(f"{server.url}/mcp", headers=FORMS | headers, json=HELLO)
+
+        first, second = [begin().headers["Mcp-Session-Id"] for _ in range(2)]
+        assert (begin().status_code, begin().json()["error"]["code"]) == (429, -31429)
+        only.restart()
+        assert soon(lambda: httpx2.post(f"{server.url}/mcp", headers=LATER | headers, json=LIST).status_code != 503)
+        for _ in range(3):
+            assert asked(server, first, **headers).status_code == 404
+        assert [begin().status_code for _ in range(2)] == [200, 429]
+        assert asked(server, second, **headers).status_code == 404
+        third = begin()
+        assert [third.status_code, begin().status_code] == [200, 429]
+        given_up = {"Mcp-Session-Id": third.headers["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
+        assert httpx2.delete(f"{server.url}/mcp", headers=headers | given_up).status_code == 200
+        assert begin().status_code == 429  # who ends a session has had it

@@ -153,7 +153,7 @@ def test_an_upstream_that_dies_in_a_stream_leaves_an_error_for_the_request():
 def test_a_client_that_goes_closes_its_request_upstream():
     """Disconnecting is how a modern client cancels."""
     head = (
-        "POST /mcp HTTP/1.1\r\nHost: x\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n"
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n"
         f"Mcp-Name: slow\r\nAuthorization: Bearer {token('alice')}\r\nContent-Length: 2\r\n\r\n"
     )
     with (

@@ -67,6 +67,14 @@ def test_what_a_client_may_not_say_never_arrives(name):
     assert seen((name, b"forged")) == [(b"host", b"a:9001"), *INTRODUCTION]
 
 
+def test_blanks_around_a_value_are_no_part_of_it():
+    """RFC 9110 5.5: some servers leave them in place."""
+    shown = Onward(host=b"a:9001", disclosure=Disclosure(shows_credentials=True), era=Era.LEGACY)
+    sent = [(b"x-own", b" \ta b\t "), (b"mcp-method", b"tools/call "), (b"authorization", b" Bearer x ")]
+    wanted = [(b"x-own", b"a b"), (b"mcp-method", b"tools/call"), (b"authorization", b"Bearer x")]
+    assert [pair for pair in seen(*sent, onward=shown) if pair[0] in dict(sent)] == wanted
+
+
 def test_a_nominated_header_ends_here():
     assert seen((b"connection", b"close, X-Debug"), (b"x-debug", b"1")) == [(b"host", b"a:9001"), *INTRODUCTION]
 

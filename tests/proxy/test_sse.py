@@ -190,3 +190,26 @@ def test_our_endpoint_is_an_event_like_theirs():
 )
 def test_messages_go_to_the_upstream_that_named_the_place_and_nowhere_else(endpoint, target):
     assert endpoint_target(endpoint, parse_address("http://a:9001/api/sse")) == target
+
+
+@pytest.mark.parametrize("ends", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n\n"])
+@pytest.mark.parametrize("size", [1, 3, 10, 1000])
+def test_only_what_comes_before_a_long_event_gets_long_fits(ends, size):
+    """PX-08: wherever the event is cut into parts, as many bytes pass."""
+    stream = b"data: 1" + ends + b"data: 22" + ends + b"data: " + b"x" * 40 + ends + b"data: 4" + ends
+    scanner, passed = SseScanner(20), b""
+    for at in range(0, len(stream), size):
+        part = scanner.fitting(stream[at : at + size])
+        scanner.feed(part)
+        passed += part
+        if scanner.is_overlong:
+            break
+    assert scanner.is_overlong
+    assert passed == stream[: len(b"data: 1data: 22" + ends * 2) + 20]
+    assert scanner.is_inside_event
+
+
+def test_events_that_fit_pass_whole_however_many_come_together():
+    scanner = SseScanner(12)
+    assert scanner.fitting(b"data: 1\n\n" * 100) == b"data: 1\n\n" * 100
+    assert not scanner.is_overlong

@@ -7,19 +7,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
 import httpx2
 
-from tests.servers import ServerDied
+from tests.servers import ServerDied, wait_a_little
 from tests.serving import soon
 
 START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 30.0
 COMMAND: Final = "import sys; from sessionware.cli import main; sys.exit(main())"
+_LAST_WORDS: Final = "open to everybody"
 _LISTENING: Final = re.compile(r"listening on (http://[^\s\",]+)")
 
 
@@ -35,30 +36,28 @@ class RunningProxy:
         self._cwd = cwd or tempfile.gettempdir()
         self._folder = tempfile.TemporaryDirectory(prefix="sessionware-proxy-")
         self._log = Path(self._folder.name) / "log"
-        self._lines: list[str] = []
+        self._announced = Path(self._folder.name) / "announced"
         self.process: subprocess.Popen[str]
         self.url = ""
 
     def __enter__(self) -> Self:
-        with self._log.open("w") as log:
+        with self._log.open("w") as log, self._announced.open("w") as announced:
             self.process = subprocess.Popen(
                 command("proxy", "--port", "0", "--drain-delay", "0", *self._options),
                 env=plain_environ() | self._environ, cwd=self._cwd,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                stdin=subprocess.DEVNULL, stdout=announced, stderr=log, text=True,
             )  # fmt: skip
-        impatience = threading.Timer(START_WITHIN_S, self.process.kill)
-        impatience.start()
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.append(line)
-            found = _LISTENING.search(line)
-            self.url = self.url or (found[1] if found else "")
-            if "open to everybody" in line:
-                break
-        impatience.cancel()
-        if not self.url:
-            self.stop()
-            raise ServerDied(f"exit code {self.process.returncode}: {self.log[-3000:]}")
+        deadline = time.monotonic() + START_WITHIN_S
+        while _LAST_WORDS not in self.said + self.log:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                said = self.log[-3000:]
+                self._folder.cleanup()
+                raise ServerDied(f"exit code {self.process.returncode}: {said}")
+            wait_a_little(self.process)
+        found = _LISTENING.search(self.said + self.log)
+        assert found is not None
+        self.url = found[1]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +71,7 @@ class RunningProxy:
     @property
     def said(self) -> str:
         """What it said at its start."""
-        return "".join(self._lines)
+        return self._announced.read_text("utf-8")
 
     @property
     def log(self) -> str:
@@ -109,8 +108,6 @@ class RunningProxy:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 def command(*words: str) -> Sequence[str]:

@@ -13,30 +13,11 @@ import pytest
 from sessionware.standalone.server import Drain
 from tests.serving import soon
 from tests.standalone.bounded_server import BoundedServer, slow, status_of, until_cancelled, whole
+from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 STREAMS = 50
-
-
-def call(name, **arguments):
-    """One tool call of the modern era, whose progress comes as events."""
-    body = {
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {
-            "name": name, "arguments": arguments,
-            "_meta": {
-                "progressToken": "p", "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    }  # fmt: skip
-    headers = {
-        "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": name,
-        "accept": "application/json, text/event-stream",
-    }  # fmt: skip
-    return {"json": body, "headers": headers}
 
 
 async def streamed(client, url, begun, **arguments):

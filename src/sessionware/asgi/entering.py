@@ -16,10 +16,11 @@ from sessionware.asgi.routing import Routed
 from sessionware.asgi.visits import Visit
 from sessionware.core.admission import Admission, Admitted, Binding, Outcome
 from sessionware.core.decision import Allowed, Refused
+from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
-from sessionware.errors import CrossSite, InvalidToken
+from sessionware.errors import CrossSite, IdentityRequired, InvalidToken, NotAMember
 from sessionware.service.actors import Actor
 from sessionware.service.finding import check_session_token
 from sessionware.telemetry import who_asks
@@ -59,7 +60,7 @@ async def enter(
     """Plan, admit, judge. `opens`: the session is open from now on, as for sockets.
 
     `body_id` is an id that the body holds, `routed` what a proxy knows of the request. Raises CrossSite,
-    and what bad credentials do.
+    IdentityRequired, NotAMember, and what bad credentials do.
     """
     if not opens and body_id is None:
         usual = _usual(engine, scope, routed)
@@ -74,6 +75,8 @@ async def enter(
     call = await _call(engine, scope, opens=opens, body_id=body_id)
     if routed is not None:
         call = replace(call, facts=replace(routed.facts, client=call.visit.client), routed=routed)
+        if routed.groups:
+            _check_member(call.visit.identity, routed.groups)
     if call.visit.is_by_cookie and is_cross_site(scope, engine.options):
         engine.runtime.telemetry.cross_site(read(scope, engine.options.names).origin.decode("latin-1"))
         raise CrossSite("Cross-site request refused")
@@ -228,6 +231,14 @@ async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:
         engine.resolver.check_member(session.birth.groups, session.birth.org_id)
     if runtime.terms.session_token and call.ticket is None:
         check_session_token(runtime, session, by=Actor(session_token=visit.session_token))
+
+
+def _check_member(identity: Identity | None, groups: frozenset[str]) -> None:
+    """Raise IdentityRequired for nobody, NotAMember for somebody who is in none of these groups."""
+    if identity is None or identity.is_anonymous:
+        raise IdentityRequired("an identity is required")
+    if groups.isdisjoint(identity.groups):
+        raise NotAMember("Permission denied")
 
 
 def _may_come_alone(engine: Engine, visit: Visit) -> bool:

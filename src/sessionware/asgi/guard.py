@@ -9,9 +9,9 @@ from sessionware.asgi.exchange import Exchange
 from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.passage import hide_user, pass_unseen
 from sessionware.asgi.problems import Problem, failed
-from sessionware.asgi.reading import is_preflight
+from sessionware.asgi.reading import host_of, is_preflight
 from sessionware.asgi.refusing import is_for_us, not_for_us, refuse, respond
-from sessionware.asgi.routing import Route, Routed
+from sessionware.asgi.routing import Route, Routed, told_at
 from sessionware.asgi.socket import run_socket
 from sessionware.asgi.spend_header import hiding_spend
 from sessionware.errors import SessionwareError
@@ -23,7 +23,8 @@ async def guarded(  # noqa: PLR0913  # an ASGI call, and what it is served with
     """Let a request or socket through to the app if it may; answer it if not. `route`: the app is a proxy."""
     options, path = engine.options, scope["path"]
     if options.allowed_hosts and not is_for_us(scope, options.allowed_hosts):
-        await refuse(scope, receive, send, not_for_us())
+        engine.runtime.telemetry.foreign_host(host_of(scope))
+        await refuse(scope, receive, send, told_at(route, scope, not_for_us()))
         return
     if path in options.exempt_paths or (scope.get("method") == "OPTIONS" and is_preflight(scope)):
         client = scope.get("client")
@@ -50,10 +51,10 @@ async def guarded(  # noqa: PLR0913  # an ASGI call, and what it is served with
     except SessionwareError as error:
         entered = failed(error, style=options.ratelimit_headers)
     if isinstance(entered, Problem):
-        await respond(send, _told(routed, entered))
+        await respond(send, await _told(routed, entered))
         return
     await Exchange(engine, scope, send, entered, news=news).run(app, receive)
 
 
-def _told(routed: Routed | None, answer: Problem) -> Problem:
-    return answer if routed is None else routed.told(answer)
+async def _told(routed: Routed | None, answer: Problem) -> Problem:
+    return answer if routed is None else await routed.told(answer)

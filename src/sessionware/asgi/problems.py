@@ -13,10 +13,11 @@ from sessionware.core.admission import Outcome
 from sessionware.core.decision import Refused
 from sessionware.core.standing import Glance
 from sessionware.core.times import rfc3339_ms
-from sessionware.errors import InvalidToken, LimitExceeded, OwnerFull, SessionwareError, TooManySessions
+from sessionware.errors import InvalidToken, LimitExceeded, NotAMember, OwnerFull, SessionwareError, TooManySessions
 from sessionware.service.refusals import OverLimit, SessionDead
 
 PROBLEM_JSON: Final = b"application/problem+json"
+NOT_A_MEMBER: Final = "not_a_member"
 FAILED: Final = 500  # the status of what nobody foresaw: the app's fault, or ours
 STORE_RETRY_S: Final = 1  # what is said when nobody knows better
 FULL_RETRY_S: Final = 60  # sessions end when they expire: seldom sooner
@@ -116,6 +117,8 @@ def failed(error: SessionwareError, *, style: Style = "draft", met: Iterable[Gla
         headers += _retry(FULL_RETRY_S * 1000)
     elif error.status_hint == 503:  # noqa: PLR2004  # a dependency of ours: soon again
         headers += _retry(RETRY_S.get(error.code, STORE_RETRY_S) * 1000)
+    elif isinstance(error, NotAMember):
+        extra = {"reason": NOT_A_MEMBER}
     elif isinstance(error, SessionDead) and error.reason is not None:
         extra = {"reason": error.reason.value}
     return problem(error.status_hint, text, error.code, extra=extra, headers=headers)

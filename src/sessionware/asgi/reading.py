@@ -66,7 +66,7 @@ def is_preflight(scope: Scope) -> bool:
 def host_of(scope: Scope) -> str:
     """The one Host that the request names; empty when it names none, or two."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
+    return hosts[0].strip(b" \t").decode("latin-1").lower() if len(hosts) == 1 else ""
 
 
 def fingerprint(scope: Scope, heard: frozenset[bytes]) -> tuple[object, ...]:

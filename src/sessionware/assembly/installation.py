@@ -41,14 +41,23 @@ class Sessionware:
     """The assembled runtime. Making one does no I/O and binds nothing to an event loop."""
 
     def __init__(
-        self, settings: Settings | None = None, *, store: Store | None = None, observers: Sequence[Observer] = ()
+        self,
+        settings: Settings | None = None,
+        *,
+        store: Store | None = None,
+        observers: Sequence[Observer] = (),
+        is_guest: bool = False,
     ) -> None:
-        """Raises ConfigError for settings that cannot work."""
+        """Raises ConfigError for settings that cannot work.
+
+        A guest comes for a moment to a store that others serve: the ends it brings about are told by them, too.
+        """
         self.settings = settings or Settings()
         self._given = store
         self._store: Store | None = store or self._opened()
         self._sources = read_sources(self.settings)
         self._observing = tuple(observers)
+        self._is_guest = is_guest
         self._audit = open_sink(self.settings.audit) if self.settings.audit else None
         self.at_work: Engine | None = None  # what the edge works with, once started
         self._starting: asyncio.Task[Engine] | None = None
@@ -118,7 +127,7 @@ class Sessionware:
         self._starting = None
         self._is_missing = starting.cancelled() or starting.exception() is not None
         error = None if starting.cancelled() else starting.exception()
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, StoreUnavailable) and not self._is_guest:  # who visits is told, and says so itself
             log.error("the store %s cannot be reached: %s", without_password(self.settings.store), error)
 
     def install(self, app: Any, *, api: str | None = None) -> None:
@@ -179,7 +188,7 @@ class Sessionware:
             observers = Observers(self._observing, telemetry=telemetry)
             opening.push_async_callback(observers.aclose)
             health = Health()
-            endings = Endings(observers, telemetry=telemetry, health=health)
+            endings = Endings(observers, telemetry=telemetry, health=health, acknowledges=not self._is_guest)
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
@@ -196,6 +205,7 @@ class Sessionware:
                 reaper=reaper,
                 health=health,
                 pending=work.pending,
+                unlinked=observers.unlinked,
                 org_limits=self._listener.limits_of,
                 operation=operations(),
             )

@@ -12,7 +12,7 @@ from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.passage import pass_unseen
 from sessionware.asgi.problems import failed
 from sessionware.asgi.refusing import refuse
-from sessionware.asgi.routing import Route
+from sessionware.asgi.routing import Route, told_at
 from sessionware.assembly.api_at import ApiAt
 from sessionware.assembly.installation import Sessionware, given_or_made
 from sessionware.assembly.lifespan import CannotStart, Lifespan
@@ -93,7 +93,7 @@ class SessionMiddleware:
                     pass_unseen(scope)
                     await self.app(scope, receive, send)
                     return
-                await refuse(scope, receive, send, failed(error))
+                await refuse(scope, receive, send, told_at(self._route, scope, failed(error)))
                 return
         if self._api is not None and self._api.serves(scope):
             await self._api(scope, receive, send)

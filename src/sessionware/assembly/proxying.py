@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.asgi.messages import App
+from sessionware.assembly.at_the_door import audience_of, authorities_of, door_of, hosts_of
 from sessionware.assembly.installation import Sessionware
 from sessionware.assembly.middleware import SessionMiddleware
 from sessionware.config.load import Loaded, load
@@ -17,8 +18,8 @@ from sessionware.config.settings import Settings
 from sessionware.core.store import Store
 from sessionware.errors import ConfigError
 from sessionware.proxy.app import ProxyApp
-from sessionware.proxy.forwarding import PoolTerms
 from sessionware.proxy.headers import Disclosure, header_names, shows_credentials
+from sessionware.proxy.requesting import PoolTerms
 from sessionware.proxy.upstreams import Pool, pools_of
 from sessionware.proxy.wire import Deadlines
 
@@ -53,11 +54,16 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     app = ProxyApp(
         pools,
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
-        max_body=loaded.proxy.max_body,
+        door=door_of(loaded.settings, loaded.proxy, pools),
+        authorities=authorities_of(loaded.settings, loaded.proxy, pools),
         runtime=lambda: None if sessionware.at_work is None else sessionware.at_work.runtime,
-        is_result=loaded.proxy.mcp_limit_answer == "tool_result",
     )
-    settings = replace(loaded.settings, limits=(*loaded.settings.limits, *loaded.proxy.limits))
+    settings = replace(
+        loaded.settings,
+        limits=(*loaded.settings.limits, *loaded.proxy.limits),
+        allowed_hosts=hosts_of(loaded.settings),
+        jwt_audience=audience_of(loaded.settings),
+    )
     sessionware = Sessionware(settings, store=store, observers=[app.closer])
     middleware = SessionMiddleware(app, sessionware, api=api)
     middleware.in_front_of(app.entrance)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx2
 import msgspec
 
+from sessionware.cli.printing import printable
 from sessionware.client.mcp import ANSWER_SECONDS, McpClient
 from sessionware.client.mcp_messages import Called, McpRefused, Tool
 from sessionware.errors import ConfigError
@@ -50,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
             print("\n".join(_line(tool) for tool in mcp.tools()))
             return 0
     except McpRefused as refused:
-        print(f"sessionware: {_printable(str(refused))}", file=sys.stderr)
+        print(f"sessionware: {printable(str(refused))}", file=sys.stderr)
     except httpx2.TimeoutException:
         print(f"sessionware: {given.url} did not answer in time", file=sys.stderr)
     except httpx2.HTTPError as error:
@@ -99,18 +100,13 @@ def _shown(item: Mapping[str, Any]) -> str:
 
 def _print_progress(params: Mapping[str, Any]) -> None:
     said = f"progress {params.get('progress')}/{params.get('total')} {params.get('message') or ''}"
-    print(_printable(said).rstrip(), file=sys.stderr, flush=True)
-
-
-def _printable(text: str) -> str:
-    """A server's words on a line of ours: nothing in them moves the cursor or begins another line."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    print(printable(said).rstrip(), file=sys.stderr, flush=True)
 
 
 def _line(tool: Tool) -> str:
     """A tool as one would call it, for example `remember(text, handle?)`, and what it says of itself."""
     description = (tool.description or "").strip().partition("\n")[0]
-    return _printable(f"{tool.name}({', '.join(_parameters(tool.input_schema))})  {description}").rstrip()
+    return printable(f"{tool.name}({', '.join(_parameters(tool.input_schema))})  {description}").rstrip()
 
 
 def _parameters(schema: Mapping[str, Any]) -> Iterator[str]:

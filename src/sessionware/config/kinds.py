@@ -53,10 +53,12 @@ def show_duration(milliseconds: int) -> str:
     return f"{milliseconds}ms" if milliseconds % 1000 else str(milliseconds // 1000)
 
 
-def size(at_least: int, at_most: int) -> Kind:
+def size(at_least: int, at_most: int, *, off: bool = False) -> Kind:
     """Bytes within bounds; k, M and G are powers of 1024."""
 
     def read(given: Given) -> int:
+        if off and given.text == OFF:
+            return 0
         found = _SIZE.fullmatch(given.text)
         if found is None:
             given.fail("is no size: write bytes (65536), or 64k, 4M")
@@ -65,7 +67,11 @@ def size(at_least: int, at_most: int) -> Kind:
             given.fail(f"is out of bounds: write {_show_size(at_least)}..{_show_size(at_most)}")
         return found_bytes
 
-    return Kind(read, _show_size, "size")
+    return Kind(read, _show_size_or_off if off else _show_size, "size, off" if off else "size")
+
+
+def _show_size_or_off(value: int) -> str:
+    return _show_size(value) if value else OFF
 
 
 def _show_size(value: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 
 from sessionware.config.case import Case
 from sessionware.config.kinds import show_duration
 from sessionware.config.proxy_settings import DRAIN_MAX, FIRST_BYTE_MIN, ProxySettings
+from sessionware.config.shapes import is_loopback
 from sessionware.core.limit_grammar import parse_limits
 from sessionware.errors import ConfigError
 
@@ -86,7 +86,7 @@ def _first_byte(case: Case, proxy: ProxySettings) -> Iterator[str]:
 
 def _open_door(case: Case) -> Iterator[str]:
     settings = case.settings
-    if not settings.proves_users and not _is_loopback(settings.host):
+    if not settings.proves_users and not is_loopback(settings.host):
         yield (
             f"{case.named('host')} {settings.host} is public and no credential is checked: whoever reaches it may call "
             "every tool (JWT_ISSUER, API_KEYS_FILE)"
@@ -99,10 +99,3 @@ def _passed_through(case: Case, proxy: ProxySettings) -> Iterator[str]:
             "FORWARD_AUTHORIZATION is auto and nothing here verifies credentials: clients' Authorization headers are "
             "passed through to the upstreams; write strip or forward to say what is meant"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

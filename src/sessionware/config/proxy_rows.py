@@ -69,6 +69,13 @@ PROXY_ROWS: Final[Mapping[str, tuple[Kind, str]]] = {
     "UPSTREAM_TIMEOUT": (duration(SECOND, DAY), "the longest wait for the head of an answer"),
     "STREAM_IDLE_TIMEOUT": (duration(SECOND, DAY, off=True), "a stream without a byte for so long is closed"),
     "MAX_BODY": (size(1, 1 << 30), "the largest body of a request; more is 413"),
+    "MAX_ANSWER": (
+        size(1024, 1 << 30, off=True),
+        (
+            "the largest answer of an MCP server that is passed on, of an event stream the largest event; more is 422 "
+            "(off: an event of at most 4M)"
+        ),
+    ),
     "MCP_LIMIT_ANSWER": (
         _one_of("mcp_limit_answer"),
         "a refused `tools/call`: a JSON-RPC error (429), or a result with `isError` that the model can read (200)",

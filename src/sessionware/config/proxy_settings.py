@@ -63,6 +63,7 @@ class ProxySettings(Struct, frozen=True, kw_only=True):
     upstream_timeout: int = 120 * SECOND  # to the head of the answer
     stream_idle_timeout: int = 300 * SECOND  # 0: never
     max_body: int = 4 << 20
+    max_answer: int = 0  # 0: no bound, but for one event
     mcp_limit_answer: Literal["error", "tool_result"] = "error"
     forward_authorization: Forwarding = "auto"
     upstream_authorization: str | None = None

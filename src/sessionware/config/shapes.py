@@ -16,7 +16,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)  # RFC 9110 5.6.2
 _FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _HOST: Final = re.compile(
-    r"(?:\*\.)?[a-z0-9](?:[a-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?", re.ASCII
+    r"(?:\*\.)?[a-z0-9](?:[a-z0-9._-]{0,252})(?::(?:[0-9]{1,5}|\*))?|\[[0-9a-f:.]+\](?::(?:[0-9]{1,5}|\*))?",
+    re.ASCII,
 )
 _ORIGIN: Final = re.compile(
     r"([a-z][a-z0-9+.-]{0,30})://([a-z0-9._-]{1,255}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII
@@ -108,7 +109,7 @@ def is_fetchable(url: str) -> bool:
     parts = _split(Given(url, ""))
     if parts is None or not parts.hostname or parts.username is not None or parts.fragment:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
 def origin(given: Given) -> str:
@@ -126,7 +127,7 @@ def origin(given: Given) -> str:
 def host(given: Given) -> str:
     found = given.text.lower()
     if not _HOST.fullmatch(found):
-        given.fail("is no host: write for example api.example.com, *.example.com or localhost:8080")
+        given.fail("is no host: write for example api.example.com, *.example.com, localhost:8080 or localhost:*")
     return found
 
 
@@ -181,7 +182,8 @@ def _split(given: Given) -> SplitResult | None:
     return parts if has_port else None
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
+    """Whether only this very machine can reach that address, or name."""
     if hostname == "localhost" or hostname.endswith(".localhost"):
         return True
     try:

@@ -17,7 +17,7 @@ from sessionware.credentials.proving import Pending, Prover
 from sessionware.credentials.refusals import ForeignId
 from sessionware.credentials.resolved import Kind, Proven, Resolved, Target
 from sessionware.credentials.sources import Sources, read_sources
-from sessionware.errors import IdentityRequired, PermissionDenied, SessionNotFound
+from sessionware.errors import IdentityRequired, NotAMember, SessionNotFound
 
 CLIENTS_MAX: Final = 4096  # addresses whose group is kept ready
 ANONYMOUS_CLASS: Final = "a"
@@ -99,14 +99,14 @@ class Resolver:
         return self._proxies.trusts(peer)
 
     def check_member(self, groups: Collection[str], org_id: str | None) -> None:
-        """Raise PermissionDenied unless one of REQUIRED_GROUPS is there, and an organisation where REQUIRE_ORG asks.
+        """Raise NotAMember unless one of REQUIRED_GROUPS is there, and an organisation where REQUIRE_ORG asks.
 
         For sessions that are proved by their id alone, ask again with what their record says.
         """
         if self._required_groups and self._required_groups.isdisjoint(groups):
-            raise PermissionDenied(_DENIED)
+            raise NotAMember(_DENIED)
         if self._requires_org and not org_id:
-            raise PermissionDenied(_DENIED)
+            raise NotAMember(_DENIED)
 
     def flush(self) -> None:
         """Forget all verified tokens: one may have been revoked, or news of it missed."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sessionware.asgi.passage import Passage
 from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
-from sessionware.core.session import Link
+from sessionware.core.session import Ended, Link
 from sessionware.errors import StoreUnavailable
-from sessionware.proxy.mcp.messages import Hello
+from sessionware.proxy.mcp.messages import INITIALIZE, Hello
+from sessionware.service.amounts import give_back_making
 
 
 def link_of(passage: Passage) -> Link | None:
@@ -53,12 +55,27 @@ async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
 
 async def forget(passage: Passage, link: Link) -> None:
     """The upstream has no such session any more; one of ours that was only there for it ends, too."""
+    await _unlink(passage, link)
+
+
+async def lose(passage: Passage, link: Link) -> None:
+    """The same, and nobody has wished it: to begin anew costs its client nothing."""
+    ended = await _unlink(passage, link)
+    if ended is not None:
+        asked = replace(passage.entered.facts, method="POST", mcp_method=INITIALIZE, tool="", count=1)
+        await give_back_making(passage.engine.runtime, ended.session, asked)
+
+
+async def _unlink(passage: Passage, link: Link) -> Ended | None:
+    """End the link; answers the session that ended with it."""
     runtime = passage.engine.runtime
     passage.session = None  # what this request still says is no part of a session that ends
     with contextlib.suppress(StoreUnavailable):  # it will be asked for again, and forgotten then
         unlinked = await runtime.store.unlink(link.key, now=runtime.now())
         if unlinked is not None and unlinked.ended is not None:
             await runtime.tell_ended([unlinked.ended])
+            return unlinked.ended
+    return None
 
 
 async def forget_unused(passage: Passage) -> None:

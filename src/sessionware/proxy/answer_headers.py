@@ -126,6 +126,12 @@ def is_event_stream(headers: Sequence[Header]) -> bool:
     return any(_is_events(value) for name, value in headers if name.lower() == b"content-type")
 
 
+def is_json(headers: Sequence[Header]) -> bool:
+    """Whether the answer is one JSON text."""
+    kinds = [value for name, value in headers if name.lower() == b"content-type"]
+    return any(kind.partition(b";")[0].strip(b" \t").lower() == b"application/json" for kind in kinds)
+
+
 def location(value: bytes, passage: Passage) -> bytes | None:
     """Where a redirect of the upstream leads, as our clients reach it; None: to another place than the upstream.
 

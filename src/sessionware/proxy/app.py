@@ -16,14 +16,16 @@ from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
 from sessionware.proxy.closing import UpstreamCloser
 from sessionware.proxy.drains import Drains
-from sessionware.proxy.entrance import Entrance
+from sessionware.proxy.entrance import Door, Entrance
 from sessionware.proxy.faults import fault_problem
 from sessionware.proxy.fleet import Fleet, pause
-from sessionware.proxy.forwarding import Forwarding, PoolTerms
+from sessionware.proxy.forwarding import Forwarding
 from sessionware.proxy.incoming import BodyTooLarge, ClientGone
 from sessionware.proxy.loads import Loads
+from sessionware.proxy.metadata import Authorities, Metadata
 from sessionware.proxy.paths import Routes
 from sessionware.proxy.placing import Placing
+from sessionware.proxy.requesting import PoolTerms
 from sessionware.proxy.stopping import Stopping, after_interrupt
 from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import WireFault
@@ -45,9 +47,9 @@ class ProxyApp:
         pools: Sequence[Pool],
         terms: Mapping[str, PoolTerms],
         *,
-        max_body: int,
+        door: Door,
+        authorities: Authorities,
         runtime: Callable[[], Runtime | None],
-        is_result: bool = False,
     ) -> None:
         """`terms` by the pool's name; `runtime` is the installation around it, None until that has started."""
         self.pools = tuple(pool.name for pool in pools)
@@ -60,7 +62,8 @@ class ProxyApp:
             selections={name: each.selection for name, each in terms.items()},
             addresses=self._addresses, drained=self.drains,
         )  # fmt: skip
-        self.entrance = Entrance(Routes(pools), self.placing, max_body=max_body, is_result=is_result)
+        metadata = Metadata(pools, authorities, members=self.placing.fleet.pools)
+        self.entrance = Entrance(Routes(pools), self.placing, door, metadata=metadata)
         self.closer = UpstreamCloser(
             self.placing.fleet, {name: each.disclosure.authorization for name, each in terms.items()}
         )
@@ -75,6 +78,10 @@ class ProxyApp:
             return
         if self._counting is None:
             await self._begin()  # the server lives no lifespan
+        refused = asked.refusal()
+        if refused is not None:
+            await respond(send, refused)
+            return
         terms = self._terms[asked.route.pool.name]
         stopping = Stopping(asked, passage)
         try:

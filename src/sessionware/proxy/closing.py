@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -32,12 +33,19 @@ class UpstreamCloser(Observer):
         self._authorizations = authorizations
 
     async def on_end(self, session: Session, reason: EndReason) -> None:  # noqa: ARG002  # an observer's signature
-        for link in session.links:
-            upstream = self._fleet.find(link.pool, link.upstream)
-            # A stream of 2024-11-05 is closed by whoever holds it, and its session is over upstream.
-            if upstream is not None and self._fleet.pools[link.pool].pool.kind == "mcp":
-                authorization = self._authorizations[link.pool]
-                await close_upstream(upstream, link.upstream_id.encode(), authorization=authorization)
+        await self.on_unlinked(session.links)
+
+    async def on_unlinked(self, links: Sequence[Link]) -> None:
+        """All at once, but for streams of 2024-11-05: whoever holds one closes it, and its session is over upstream."""
+        pools = self._fleet.pools
+        ours = [link for link in links if link.pool in pools and pools[link.pool].pool.kind == "mcp"]
+        await asyncio.gather(*[self._close(link) for link in ours])
+
+    async def _close(self, link: Link) -> None:
+        upstream = self._fleet.find(link.pool, link.upstream)
+        if upstream is not None:
+            authorization = self._authorizations[link.pool]
+            await close_upstream(upstream, link.upstream_id.encode(), authorization=authorization)
 
 
 async def close_upstream(upstream: Upstream, session_id: bytes, *, authorization: bytes | None) -> None:

@@ -3,62 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Final
-
-from msgspec import Struct, field
 
 from sessionware.asgi.messages import Scope, Send
 from sessionware.asgi.passage import Passage
 from sessionware.asgi.refusing import respond
-from sessionware.config.proxy_settings import Selection
 from sessionware.core.session import Link
-from sessionware.core.store import LINKS_MAX
 from sessionware.errors import SessionNotFound, StoreUnavailable
 from sessionware.proxy import answer_headers
-from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, remember
+from sessionware.proxy.affinity import Begun, forget, forget_unused, link_of, lose, remember
 from sessionware.proxy.asked import Asked
-from sessionware.proxy.blocks import Blocks
 from sessionware.proxy.closing import close_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.faults import unavailable, unusable
-from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
 from sessionware.proxy.health import Meanwhile, after_failing, before_connecting
-from sessionware.proxy.hop_by_hop import Header
-from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.mcp.answers import unknown_session
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.old_stream import OldStream
-from sessionware.proxy.paths import Role, upstream_target
+from sessionware.proxy.paths import Role
 from sessionware.proxy.placing import Placing
 from sessionware.proxy.relaying import relay
+from sessionware.proxy.requesting import PoolTerms, Requesting
 from sessionware.proxy.reviving import HANDSHAKE_MAX, REVIVED, Reviving
 from sessionware.proxy.standing import Upstream
-from sessionware.proxy.wire import (
-    Deadlines,
-    HeaderBlock,
-    NotDelivered,
-    Response,
-    UpstreamRequest,
-    WireFault,
-    block_of,
-)
+from sessionware.proxy.wire import NotDelivered, Response, WireFault
 
 NOT_FOUND: Final = 404
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+CHALLENGES: Final = frozenset({401, 403})  # they may say where to get another token
 log: Final = logging.getLogger("sessionware")
-
-
-class PoolTerms(Struct, frozen=True, kw_only=True):
-    """What the settings say of one pool."""
-
-    disclosure: Disclosure = Disclosure()
-    deadlines: Deadlines = Deadlines()
-    max_links: int = LINKS_MAX
-    revives: bool = False  # ON_UPSTREAM_LOST=reinitialize
-    selection: Selection = "least_sessions"
-    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Forwarding:
@@ -72,17 +44,18 @@ class Forwarding:
         self._passage = passage
         self._link = link_of(passage)
         self._is_revived = False
+        self._requesting = Requesting(terms, scope, asked, passage)
 
     async def run(self, send: Send) -> None:
         """Forward and answer. Raises WireFault, UnwritableRequest, BodyTooLarge, ClientGone."""
-        await self._read_what_is_short()
+        await self._requesting.read_what_is_short()
         link = self._link
         if link is not None:
             await self._run_linked(link, send)
             return
         delivery = Delivery(
             self._placing, self._passage, pool=self._asked.route.pool.name,
-            request=self._request, deadlines=self._terms.deadlines,
+            request=self._requesting.request, deadlines=self._terms.deadlines,
         )  # fmt: skip
         try:
             upstream, response = await delivery.run()
@@ -91,13 +64,6 @@ class Forwarding:
                 await forget_unused(self._passage)
             raise
         await self._pass_back(upstream, response, send)
-
-    async def _read_what_is_short(self) -> None:
-        """A short body is sent with its head, in one piece; only a long one passes part by part."""
-        if self._asked.content is None:
-            length = next((value for name, value in self._scope["headers"] if name == b"content-length"), b"")
-            if length.isdigit() and 0 < int(length) <= KEPT_MAX:
-                self._asked.content = await self._asked.incoming.whole()
 
     async def _run_linked(self, link: Link, send: Send) -> None:
         """The one upstream that has this session answers, or says that it is no more."""
@@ -110,7 +76,7 @@ class Forwarding:
             await self._lose(link, send)
             return
         try:
-            response = await bound.exchange(self._request(bound), self._terms.deadlines)
+            response = await bound.exchange(self._requesting.request(bound, link), self._terms.deadlines)
         except NotDelivered as fault:
             if after_failing(bound.health, Era.LEGACY) is Meanwhile.GONE:
                 await self._lose(link, send)
@@ -128,7 +94,7 @@ class Forwarding:
             await self._run_linked(revived, send)
             return
         log.warning("a session is lost with upstream %s", link.upstream)
-        await forget(self._passage, link)
+        await lose(self._passage, link)
         await respond(send, unknown_session(self._asked.request_id))
 
     async def _revived(self, link: Link) -> Link | None:
@@ -140,7 +106,7 @@ class Forwarding:
         reviving = Reviving(
             self._placing,
             self._passage,
-            lambda upstream, session_id: self._plain_headers(upstream, session_id, self._scope["headers"]),
+            self._requesting.headers,
             deadlines=self._terms.deadlines,
             max_links=self._terms.max_links,
         )
@@ -152,60 +118,6 @@ class Forwarding:
             await self._answer(upstream, response, send)
         finally:
             await upstream.finish(response)
-
-    def _request(self, upstream: Upstream) -> UpstreamRequest:
-        scope, asked = self._scope, self._asked
-        method = scope["method"]
-        headers = self._headers(upstream)
-        target = upstream_target(asked.route, upstream.address, scope["query_string"])
-        if self._link is not None and asked.route.role is Role.MESSAGES:
-            target = self._link.upstream_id.encode()  # 2024-11-05: the upstream's id is a URL
-        if asked.content is not None:
-            return UpstreamRequest(method, target, headers, asked.content)
-        framing = {name: value for name, value in scope["headers"] if name in _FRAMING}
-        length = framing.get(b"content-length")
-        if length == b"0" or (not framing and method in _BODILESS):
-            asked.incoming.skip()
-            return UpstreamRequest(method, target, headers)
-        size = int(length) if length is not None and length.isdigit() else None
-        return UpstreamRequest(method, target, headers, asked.incoming.parts(), content_length=size)
-
-    def _headers(self, upstream: Upstream) -> HeaderBlock:
-        """What goes on to this upstream, written before where this client has sent the same before."""
-        scope, link, group = self._scope, self._link, self._passage.entered.visit.client
-        peer = scope.get("client")
-        session_id = None if link is None or self._asked.route.role is Role.MESSAGES else link.upstream_id
-        given = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
-        key = (
-            upstream.name, session_id, group, peer[0] if peer else None, scope.get("scheme"),
-            scope.get("http_version"), *given,
-        )  # fmt: skip
-        block = self._terms.blocks.get(key)
-        if block is None:
-            block = block_of(self._plain_headers(upstream, session_id, given))
-            self._terms.blocks.put(key, given, block)
-        return block
-
-    def _plain_headers(self, upstream: Upstream, session_id: str | None, given: Sequence[Header]) -> list[Header]:
-        onward = Onward(
-            host=upstream.address.authority.encode(),
-            disclosure=self._terms.disclosure,
-            era=self._asked.era,
-            session_id=None if session_id is None else session_id.encode(),
-        )
-        return to_upstream(given, self._sender(), onward)
-
-    def _sender(self) -> Sender:
-        scope, group = self._scope, self._passage.entered.visit.client
-        peer = scope.get("client")
-        # Of an IPv6 client limits know only the network; the peer is who it is when no trusted proxy stands between.
-        address = peer[0] if peer and "/" in group else group
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        return Sender(
-            address=address, scheme=scope.get("scheme", "http"), host=host,
-            prefix=self._asked.route.prefix if self._asked.route.role is Role.HTTP else "",
-            version=scope.get("http_version", "1.1"),
-        )  # fmt: skip
 
     async def _answer(self, upstream: Upstream, response: Response, send: Send) -> None:
         asked, link = self._asked, self._link
@@ -223,7 +135,10 @@ class Forwarding:
                 await forget_unused(self._passage)
             else:
                 ours = await self._begin(upstream, named)
-        passing = answer_headers.Passage(upstream=upstream.address, prefix=asked.route.prefix, session_id=ours)
+        passing = answer_headers.Passage(
+            upstream=upstream.address, prefix=asked.route.prefix, session_id=ours,
+            metadata_url=asked.metadata_url() if response.status in CHALLENGES else None,
+        )  # fmt: skip
         headers = answer_headers.to_client(response.headers, passing)
         opens_stream = asked.route.role is Role.EVENTS and is_good and answer_headers.is_event_stream(response.headers)
         if asked.route.role is Role.EVENTS and (isinstance(headers, answer_headers.BadAnswer) or not opens_stream):

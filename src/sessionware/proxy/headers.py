@@ -142,9 +142,10 @@ def to_upstream(headers: Sequence[Header], sender: Sender, onward: Onward) -> li
         if traits.is_ours or traits.lower in dropped or traits.plain in disclosure.own_names:
             continue
         if traits.is_credential:
-            passed += _credential(traits.lower, value, disclosure)
+            passed += _credential(traits.lower, value.strip(b" \t"), disclosure)
         elif not (is_modern and traits.resumes):
-            passed.append((traits.lower, value))
+            # RFC 9110 5.5: blanks around a value are not part of it; not every server takes them off.
+            passed.append((traits.lower, value.strip(b" \t")))
     if disclosure.authorization is not None:
         passed.append((b"authorization", disclosure.authorization))
     if onward.session_id is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
 from sessionware.asgi.messages import Receive
 
 KEPT_MAX: Final = 64 << 10  # bytes of a body that are kept while they pass: a fault is told under the request's id
+KEEP_S: Final = 1.0  # a client that is refused has mostly sent it already
 DISCONNECT: Final = "http.disconnect"
 
 
@@ -68,6 +70,13 @@ class Incoming:
         if self._size <= KEPT_MAX:
             self._kept = self._kept + part if self._kept else part
         return part
+
+    async def keep(self) -> None:
+        """Read a body that goes nowhere, for what it says: if it is short, and comes soon."""
+        with contextlib.suppress(TimeoutError, BodyTooLarge, ClientGone):
+            async with asyncio.timeout(KEEP_S):
+                while not self._is_whole and self._size <= KEPT_MAX:
+                    await self._next()
 
     def skip(self) -> None:
         """There is no body, or nobody wants it."""

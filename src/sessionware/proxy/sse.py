@@ -22,18 +22,35 @@ _ID_FIELD: Final = re.compile(rb"[\r\n](?:\xef\xbb\xbf)?id(?=[:\r\n])")
 # A line break, and at once another: two characters tell, however CR and LF are mixed. `\r\n` alone is one break.
 _ENDS: Final = (b"\n\n", b"\n\r", b"\r\r")
 _EVENT: Final = re.compile(r"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")  # atomic: CR LF never counts as two
+_EVENT_BYTES: Final = re.compile(_EVENT.pattern.encode())
 _LINE: Final = re.compile(r"\r\n|\n|\r")
 
 
 class SseScanner:
     """What has passed of one event stream. Told of every chunk, in order."""
 
-    __slots__ = ("_pending", "_tail", "has_ids")
+    __slots__ = ("_is_cut", "_pending", "_tail", "event_max", "has_ids")
 
-    def __init__(self) -> None:
+    def __init__(self, event_max: int = EVENT_MAX) -> None:
+        self.event_max = event_max
         self.has_ids = False  # whether a field `id` was seen, so that the client can resume
+        self._is_cut = False
         self._pending = 0
         self._tail = b"\n\n"  # a stream begins where an event may begin
+
+    def fitting(self, chunk: bytes) -> bytes:
+        """As much of it as comes before an event gets longer than `event_max`."""
+        if self._pending + len(chunk) <= self.event_max:
+            return chunk
+        seen = self._tail + chunk
+        begun = len(self._tail) - self._pending  # where the event has begun, seen from there
+        ends = [found.end() for found in _EVENT_BYTES.finditer(seen) if found.end() > len(self._tail)]
+        for end in [*ends, len(seen)]:
+            if end - begun > self.event_max:
+                self._is_cut = True
+                return chunk[: max(0, begun + self.event_max - len(self._tail))]
+            begun = end
+        return chunk
 
     def feed(self, chunk: bytes) -> None:
         """Look at bytes that pass."""
@@ -61,7 +78,7 @@ class SseScanner:
     @property
     def is_overlong(self) -> bool:
         """Whether an event is longer than anybody should have to keep."""
-        return self._pending > EVENT_MAX
+        return self._is_cut or self._pending > self.event_max
 
 
 def final_event(

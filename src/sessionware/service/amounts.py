@@ -23,7 +23,7 @@ from sessionware.core.decision import Refused, judge
 from sessionware.core.facts import Settled
 from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend, Tally
-from sessionware.core.policy import Caller, Plan, admission
+from sessionware.core.policy import Caller, Plan, admission, plan_creation
 from sessionware.core.request import Facts
 from sessionware.core.session import Session
 from sessionware.core.standing import Standing
@@ -93,6 +93,19 @@ async def release(runtime: Runtime, stand: Stand, amounts: Mapping[str, Any]) ->
     now = runtime.now()
     spends = released(plan_amounts(runtime.policy, stand.caller, stand.facts, amounts, now=now))
     return await _settle(runtime, stand, spends, runtime.operation())
+
+
+async def give_back_making(runtime: Runtime, session: Session, facts: Facts) -> bool:
+    """Give back what making this session took from CREATE_LIMIT, once however often it is asked.
+
+    `facts` are of the request that made it. A window that is over forgets by itself. False when the store could not be
+    told.
+    """
+    stand, birth = stand_of(runtime, session), session.birth
+    asked = replace(facts, client=birth.client)
+    made = plan_creation(runtime.policy, stand.caller, asked, now=birth.created_at)
+    spends = tuple(replace(spend, cost=-spend.cost, binding=False) for spend in made)
+    return await _settle(runtime, stand, spends, birth.key.hash)
 
 
 def reserve(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -24,6 +24,7 @@ from sessionware.telemetry.logs import LogFormat, escaped
 
 LOGGER: Final = "sessionware.access"
 GATHER_S: Final = 0.05
+REFUSED: Final = 400
 LINES_MAX: Final = 1_000  # that wait to be written; then they are written at once
 PATH_MAX: Final = 512  # characters
 ID: Final = "{id}"  # what stands for a session's id in a path
@@ -35,10 +36,13 @@ _HANDED: Final = re.compile(r"swk_[A-Za-z0-9_-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.
 
 
 class AccessLog:
-    """Writes to standard error unless another stream is given."""
+    """Writes to standard error unless another stream is given; of `quiet` paths only what went wrong."""
 
-    def __init__(self, log_format: LogFormat, *, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, log_format: LogFormat, *, quiet: Collection[str] = frozenset(), stream: TextIO | None = None
+    ) -> None:
         """Needs a running event loop."""
+        self._quiet = quiet
         self._line: Callable[[dict[str, Any]], str] = _as_json if log_format == "json" else _as_text
         self._stream = stream if stream is not None else sys.stderr
         self._loop = asyncio.get_running_loop()
@@ -47,6 +51,8 @@ class AccessLog:
 
     def write(self, scope: Scope, status: int, took_ns: int) -> None:
         """A request is over; `status` 0: its client left before an answer began."""
+        if 0 < status < REFUSED and scope["path"] in self._quiet:
+            return
         said: dict[str, Any] = {
             "time": self._now(),
             "method": scope["method"],

@@ -28,7 +28,7 @@ def announce(loaded: Loaded, clients: Sequence[socket.socket], admin: Sequence[s
 def lines(loaded: Loaded, clients: Sequence[socket.socket], admin: Sequence[socket.socket]) -> Iterator[str]:
     settings, proxy = loaded.settings, loaded.proxy
     assert proxy is not None, "the settings are those of the proxy"  # noqa: S101  # whoever starts it has looked
-    workers = "" if settings.workers == 1 else f", {settings.workers} workers"
+    workers = "" if settings.workers == 1 else f" with {settings.workers} workers"
     yield f"sessionware proxy: listening on {url_of(clients)}{workers}"
     for pool in pools_of(proxy):
         yield f"  {pool.path} -> {_members(pool)}"

@@ -16,6 +16,7 @@ from sessionware.asgi.messages import App
 from sessionware.assembly.proxying import Assembled, assembled
 from sessionware.config.load import Loaded
 from sessionware.config.proxy_settings import ProxySettings
+from sessionware.config.settings import Settings
 from sessionware.standalone.access_log import AccessLog
 from sessionware.standalone.bounds import bounds_of_process
 from sessionware.standalone.counting import Counting
@@ -25,6 +26,7 @@ from sessionware.standalone.probes import Probes, nowhere
 from sessionware.standalone.readiness import readiness_of
 from sessionware.standalone.server import Door, Drain, Server
 from sessionware.standalone.traffic import Traffic
+from sessionware.standalone.watch import PROBES
 from sessionware.telemetry.logs import configure_logging
 
 LOGGED: Final = frozenset({"debug", "info"})  # levels at which each request has its line
@@ -66,8 +68,7 @@ async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
     leaving.obey_signals(is_worker=seat.lifeline is not None)
     if seat.lifeline is not None:
         asyncio.get_running_loop().add_reader(seat.lifeline, leaving.ask)
-    is_logged = loaded.settings.log_level in LOGGED
-    access_log = AccessLog(loaded.settings.log_format) if is_logged else None
+    access_log = _access_log(loaded.settings)
     traffic = Traffic(ready.app.pools)
     counting = Counting(ready, traffic, folder=seat.folder)
     doors = _doors(ready, seat, leaving=leaving, counting=counting, access_log=access_log)
@@ -105,6 +106,13 @@ def _doors(
 
     doors = [door(seat.clients, ready.front, is_private=False)]
     return [*doors, door(seat.admin, nowhere, is_private=True)] if seat.admin else doors
+
+
+def _access_log(settings: Settings) -> AccessLog | None:
+    """None where the level leaves out what is no warning. Pages that are asked for each second fill no log."""
+    if settings.log_level not in LOGGED:
+        return None
+    return AccessLog(settings.log_format, quiet=frozenset() if settings.log_level == "debug" else PROBES)
 
 
 def _drain(proxy: ProxySettings) -> Drain:

@@ -60,9 +60,9 @@ class Counts:
         self.conflicts = 0
         self.foreign_ids = 0  # presented by a caller who is proved to be somebody else
         self.alerts = 0
-        self.reinitialized = 0  # legacy MCP sessions that were begun anew, for their upstream was lost
         self.cleanups = 0
         self.removed_last = 0  # sessions, by the latest cleanup
+        self.reinitialized = 0  # legacy MCP sessions that were begun anew, for their upstream was lost
         self.latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self.latency_sum_ms = 0
         self._active_seen = 0

@@ -25,11 +25,15 @@ class Endings:
         for fact in await endings.tell(answer.evicted):
             facts.add(fact)
 
-    An end that the store hands out twice is counted and told once by this worker, and acknowledged twice.
+    An end that the store hands out twice is counted and told once by this worker, and acknowledged twice. With
+    `acknowledges` False it is not acknowledged at all: a worker that stays will be handed it, and tells its observers.
     """
 
-    def __init__(self, observers: Observers, *, telemetry: Telemetry, health: Health | None = None) -> None:
+    def __init__(
+        self, observers: Observers, *, telemetry: Telemetry, health: Health | None = None, acknowledges: bool = True
+    ) -> None:
         self._observers = observers
+        self._acknowledges = acknowledges
         self._telemetry = telemetry
         self._health = health
         self._counted: OrderedDict[_Life, None] = OrderedDict()
@@ -44,6 +48,8 @@ class Endings:
                 if self._health is not None:
                     self._health.ended(ended.session.key)
         await asyncio.gather(*[self._tell(ended) for ended in every])
+        if not self._acknowledges:
+            return []
         return [Acknowledged(ended.session.key.bucket, ended.receipt) for ended in every if ended.receipt]
 
     async def _tell(self, ended: Ended) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sessionware.core.decision import Refused
 from sessionware.core.facts import Revocation
-from sessionware.core.session import EndReason, Session
+from sessionware.core.session import EndReason, Link, Session
 from sessionware.errors import ConfigError
 from sessionware.telemetry.counts import Action, Feature, Reason
 from sessionware.telemetry.telemetry import Telemetry
@@ -34,6 +34,9 @@ class Observer:
     def on_end(self, session: Session, reason: EndReason) -> Awaitable[None] | None:
         """A session is no more."""
 
+    def on_unlinked(self, links: Sequence[Link]) -> Awaitable[None] | None:
+        """These legacy MCP sessions are over although their session lives on, perhaps under another id."""
+
     def on_refused(self, refused: Refused) -> Awaitable[None] | None:
         """A request was refused."""
 
@@ -41,7 +44,7 @@ class Observer:
         """A token, or everything of an owner before an instant, is refused from now on."""
 
 
-_METHODS: Final = ("on_start", "on_end", "on_refused", "on_revoked")
+_METHODS: Final = ("on_start", "on_end", "on_unlinked", "on_refused", "on_revoked")
 
 
 class Observers:
@@ -62,6 +65,10 @@ class Observers:
 
     def started(self, session: Session) -> None:
         self._tell_later("on_start", session)
+
+    def unlinked(self, links: Sequence[Link]) -> None:
+        if links:
+            self._tell_later("on_unlinked", tuple(links))
 
     def refused(self, refused: Refused) -> None:
         self._tell_later("on_refused", refused)

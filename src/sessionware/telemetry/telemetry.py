@@ -80,6 +80,13 @@ class Telemetry:
                 origin,
             )
 
+    def foreign_host(self, host: str) -> None:
+        """A request named a host that is none of ours."""
+        if self._each_minute.take("foreign_host") is not None:
+            log.warning(
+                "request refused: Host %.100r is not ours; a name of yours goes into SESSIONWARE_ALLOWED_HOSTS", host
+            )
+
     def key_used(self, name: str, who: Who = NOBODY) -> None:
         """A static API key was used."""
         self._record(Happening.KEY_USED, who, details={"key": name})

@@ -1,0 +1,117 @@
+"""Several processes on one port: they share sessions, die alone, count together and end together."""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sessionware.client.mcp import McpClient
+from tests.serving import soon
+from tests.standalone.running_proxy import RunningProxy
+from tests.standalone.scraping import scraped
+
+
+@pytest.fixture
+def crowd(upstreams, tmp_path):
+    """Three workers on one SQLite file."""
+    options = (
+        "--workers",
+        "3",
+        "--store",
+        f"sqlite:///{tmp_path / 's.db'}",
+        "--limits",
+        "off",
+        "--create-limit",
+        "off",
+    )
+    with RunningProxy("--upstreams", upstreams, *options) as running:
+        assert soon(lambda: len(workers_of(running)) == 3)
+        yield running
+
+
+def workers_of(proxy):
+    """The process ids of those that serve."""
+    children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children")
+    return [int(pid) for pid in children.read_text("ascii").split()]
+
+
+def is_alive(pid):
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def start(proxy):
+    return proxy.post("/session/start").json()["session_id"]
+
+
+def test_whoever_is_asked_knows_every_session(crowd):
+    assert "with 3 workers" in crowd.said
+    for session in [start(crowd) for _ in range(10)]:
+        for _ in range(3):
+            answer = crowd.get(f"/session/{session}/status", headers={"x-session-id": session})
+            assert answer.status_code == 200
+
+
+def test_legacy_sessions_reach_their_upstream_through_any_worker(crowd):
+    with McpClient(f"{crowd.url}/mcp", is_legacy=True) as client:
+        answers = [client.call("counter", {}).content[0]["text"] for _ in range(12)]
+    assert answers == [str(number) for number in range(1, 13)]
+
+
+def test_c29_metrics_are_the_sum_over_all_workers_whichever_is_asked(crowd):
+    for _ in range(12):
+        start(crowd)
+    for _ in range(6):
+        metrics = scraped(crowd)
+        assert metrics["sessionware_sessions_created_total"] == 12
+        assert metrics["sessionware_sessions_active"] == 12
+
+
+def test_a_worker_that_dies_is_replaced_and_what_it_counted_is_kept(crowd):
+    for _ in range(12):
+        start(crowd)
+    before = scraped(crowd)["sessionware_sessions_created_total"]
+    killed = workers_of(crowd)[0]
+    os.kill(killed, signal.SIGKILL)
+    assert crowd.has_logged(f"worker {killed} has ended (signal SIGKILL)")
+    assert soon(lambda: killed not in workers_of(crowd) and len(workers_of(crowd)) == 3)
+    assert before == 12
+    assert all(scraped(crowd)["sessionware_sessions_created_total"] == before for _ in range(6))
+    assert start(crowd)
+
+
+def test_sigterm_ends_all_of_them_with_exit_code_zero(crowd):
+    workers = workers_of(crowd)
+    crowd.ask_to_stop()
+    assert crowd.exit_code() == 0
+    assert not any(map(is_alive, workers))
+
+
+def test_an_interrupt_of_the_terminal_is_one_interrupt(crowd):
+    """Ctrl-C goes to the supervisor and to every worker: that is no second one."""
+    workers = workers_of(crowd)
+    for pid in [*workers, crowd.process.pid]:
+        os.kill(pid, signal.SIGINT)
+    assert crowd.exit_code() == 0
+    assert not any(map(is_alive, workers))
+
+
+def test_workers_do_not_outlive_a_supervisor_that_is_killed(crowd):
+    workers = workers_of(crowd)
+    crowd.process.kill()
+    crowd.process.wait()
+    assert soon(lambda: not any(map(is_alive, workers)))
+
+
+def test_what_can_never_start_is_said_once_and_ends_all(upstreams, tmp_path):
+    broken = tmp_path / "no database"
+    broken.write_bytes(b"this is no database at all, and long enough to be sure of it" * 100)
+    running = RunningProxy("--upstreams", upstreams, "--workers", "3", "--store", f"sqlite:///{broken}")
+    with pytest.raises(Exception, match="exit code 2") as died, running:
+        pass
+    assert str(died.value).count("error sessionware:") == 1
+    assert str(broken) in str(died.value)
