@@ -48,7 +48,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help test check bench bench-stores bench-middleware bench-proxy conformance clients coverage format wheel-test clean
+.PHONY: help demo test check bench bench-stores bench-middleware bench-proxy lint-deploy conformance clients coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -65,6 +65,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@echo '$(CURDIR) $(PYTHON)' > $@
 
+demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS='--port 9000')
+	@$(BIN)/sessionware demo $(ARGS)
+
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
 	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
 	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n 2 $(ARGS); status=$$?; \
@@ -75,6 +78,14 @@ check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint-deploy: $(STAMP) build/linters/made ## show deploy/ to nginx, haproxy, systemd and schemas: those that are installed
+	$(BIN)/python -m tests.deploy.linters
+
+build/linters/made: | $(STAMP)
+	@$(BIN)/python -m venv '$(@D)'
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 check-jsonschema==0.39.0
+	@touch '$@'
 
 bench: bench-stores bench-middleware bench-proxy ## measure every store, the middleware and the proxy beside their peers
 

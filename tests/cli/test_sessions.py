@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from sessionware import Sessionware
+from sessionware.assembly.visiting import PATIENCE_MS
 from sessionware.cli import main
 from sessionware.config.settings import Settings
 from sessionware.core.store import CLAIM_MS
@@ -48,7 +49,7 @@ def serve(store, work):
     """What a server of this store does meanwhile."""
 
     async def visit():
-        async with Sessionware(Settings(store=store)) as sessionware:
+        async with Sessionware(Settings(store=store, store_timeout=PATIENCE_MS)) as sessionware:
             return await work(sessionware.sessions)
 
     return asyncio.run(visit())
@@ -206,7 +207,7 @@ def test_a_store_that_is_away_is_one_clear_line(capsys):
 @pytest.mark.skipif("sqlite" not in SHARED, reason="not among STORES")
 def test_a19_what_is_closed_from_the_command_line_ends_upstream_and_for_its_client(capsys, monkeypatch, here):
     store = f"sqlite:///{here}/s.db"
-    with McpServer() as upstream, serving(upstream.url, store=store, **TOKENS) as server:
+    with McpServer() as upstream, serving(upstream.url, store=store, store_timeout=10, **TOKENS) as server:
         headers = {"Authorization": f"Bearer {token('alice')}", "X-Session-ID": "work"}
         legacy_id = begun(server, **headers)
         whoami = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "whoami", "arguments": {}}}
@@ -226,7 +227,7 @@ def test_a19_what_is_closed_from_the_command_line_ends_upstream_and_for_its_clie
 @pytest.mark.skipif("sqlite" not in SHARED, reason="not among STORES")
 def test_a22_a_token_that_is_revoked_from_the_command_line_is_refused_everywhere(capsys, monkeypatch, here):
     store = f"sqlite:///{here}/s.db"
-    with McpServer() as upstream, serving(upstream.url, store=store, **TOKENS) as server:
+    with McpServer() as upstream, serving(upstream.url, store=store, store_timeout=10, **TOKENS) as server:
         hers, his = token("alice"), token("bob")
         alice, bob = ({"Authorization": f"Bearer {each}", "X-Session-ID": "work"} for each in (hers, his))
         legacy = {id(each): begun(server, **each) for each in (alice, bob)}

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.conformance.suite import SPEC_VERSIONS, Result, SuiteBroken, SuiteMissing, run
+from tests.conformance.suite import FOLDER_VARIABLE, SPEC_VERSIONS, Result, SuiteBroken, SuiteMissing, run
 from tests.mcp_servers import CONFORMANCE, replicas
 from tests.servers import ServerDied, end, free_port, wait_until_it_listens
 
@@ -27,7 +27,10 @@ REPLICAS: Final = 2
 TIMES: Final = 2  # what the first run leaves behind must not be in the way of the second
 PROXY: Final = f"{shlex.quote(sys.executable)} -m tests.proxy.standing_proxy --port {{port}}"
 # Hundreds of requests in a few seconds come from one address: limits that count, but that nobody reaches.
-ROOMY: Final = {"SESSIONWARE_LIMITS": "1M/minute per session", "SESSIONWARE_CREATE_LIMIT": "1M/minute per client"}
+SETTINGS: Final = {
+    "SESSIONWARE_LIMITS": "1M/minute per session", "SESSIONWARE_CREATE_LIMIT": "1M/minute per client",
+    "SESSIONWARE_LOG_LEVEL": "warning", "SESSIONWARE_DRAIN_DELAY": "0", "SESSIONWARE_FORWARD_AUTHORIZATION": "strip",
+}  # fmt: skip
 CHECKS: Final = {"2025-11-25": 84, "2026-07-28": 152}  # that the suite made of our server when this was written
 START_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 30.0  # open streams may finish
@@ -105,7 +108,8 @@ def _in_front(command: str, urls: list[str]) -> Iterator[int]:
     """The command runs on a free port, and its process is ended afterwards."""
     port, upstreams = free_port(), ",".join(urls)
     words = [word.format(port=port, upstreams=upstreams) for word in shlex.split(command)]
-    environment = os.environ | ROOMY | {"SESSIONWARE_UPSTREAMS": upstreams, "SESSIONWARE_PORT": str(port)}
+    environment = os.environ | SETTINGS | {"SESSIONWARE_UPSTREAMS": upstreams, "SESSIONWARE_PORT": str(port)}
+    environment.pop(FOLDER_VARIABLE, None)  # the suite's own, which the proxy would wonder about
     process = subprocess.Popen(words, env=environment)
     try:
         wait_until_it_listens(process, port, START_WITHIN_S)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import httpx2
 import pytest
 from mcp import Client, MCPError
 from mcp.client.sse import sse_client
@@ -128,3 +129,15 @@ def test_the_shelf_has_an_end():
     with pytest.raises(ShelfFull, match=f"at most {MAX_TEXT} characters, got {MAX_TEXT + 1}"):
         shelf.remember("0", "x" * (MAX_TEXT + 1))
     assert shelf.text("0") == "y"
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 421), ("0.0.0.0", 200)])
+def test_the_name_of_a_container_will_do_where_the_demo_listens_to_more_than_this_machine(host, status):
+    hello = {
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+    }  # fmt: skip
+    with McpServer("--host", host, "--json") as server:
+        headers = {"Host": "one:9000", "Accept": "application/json, text/event-stream"}
+        answer = httpx2.post(f"http://127.0.0.1:{server.port}/mcp", json=hello, headers=headers)
+    assert answer.status_code == status

@@ -100,15 +100,15 @@ def test_the_terminal_of_the_command_line_page_shows_what_is_said(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSIONWARE_STORE", "sqlite:///s.db")
     asyncio.run(_start({"alice": "work", "bob": "home"}))
-    (block,) = blocks(DOCS / "command-line.md", "console")
-    _, *told = re.split(r"^\$ sessionware (.*)\n", block.text, flags=re.MULTILINE)
+    shown = "".join(block.text for block in blocks(DOCS / "command-line.md", "console"))
+    _, *told = re.split(r"^\$ sessionware (.*)\n", shown, flags=re.MULTILINE)
     for command, answer in zip(told[::2], told[1::2], strict=True):
         assert main(shlex.split(command)) == 0, command
         assert _alike(capsys.readouterr().out) == _alike(answer), command
 
 
 async def _start(names: dict[str, str]) -> None:
-    async with Sessionware.from_env() as sessionware:
+    async with Sessionware.from_env(store_timeout=10) as sessionware:
         for user, name in names.items():
             await sessionware.sessions.start(name, by=sessionware.sessions.user(user))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -68,6 +68,12 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     middleware = SessionMiddleware(app, sessionware, api=api)
     middleware.in_front_of(app.entrance)
     return Assembled(middleware, app)
+
+
+def authorizations_of(proxy: ProxySettings, pools: Iterable[Pool]) -> dict[str, bytes | None]:
+    """What the upstreams of each pool are sent in place of a client's own credential."""
+    found = {pool.name: proxy.authorization_of(pool.name) for pool in pools}
+    return {name: None if value is None else value.encode() for name, value in found.items()}
 
 
 def _terms(settings: Settings, proxy: ProxySettings, pool: Pool) -> PoolTerms:

@@ -14,6 +14,7 @@ from sessionware.config.load import load, survey
 from sessionware.errors import ConfigError
 from sessionware.service.actors import Actor
 from sessionware.service.sessions import Sessions
+from sessionware.stores.sealing import Sealer
 
 Answer = TypeVar("Answer")
 
@@ -29,17 +30,31 @@ def add_user_to(command: Any, *, what: str) -> None:
     command.add_argument("--iss", metavar="ISSUER", help="whose user, where several issuers are configured")
 
 
-def on_store(arguments: argparse.Namespace, work: Callable[[Sessions], Awaitable[Answer]]) -> Answer:
-    """Do `work` with the sessions of the store, and leave it. Raises ConfigError, StoreUnavailable."""
-    flags = {} if arguments.store is None else {"store": arguments.store}
+def on_store(
+    arguments: argparse.Namespace, work: Callable[[Sessions], Awaitable[Answer]], *, salt: bytes | None = None
+) -> Answer:
+    """Do `work` with the sessions of the store, and leave it. Raises ConfigError, StoreUnavailable.
+
+    With a `salt` the store need not be there yet: it is made with that one.
+    """
+    flags = _flags(arguments)
     loaded = load(flags=flags, file=here_or_named())
     proxy = survey(flags=flags, file=here_or_named(), for_proxy=True).proxy
 
     async def visit() -> Answer:
-        async with visiting(loaded.settings, proxy, source=named(loaded, "store")) as sessions:
+        async with visiting(loaded.settings, proxy, source=named(loaded, "store"), salt=salt) as sessions:
             return await work(sessions)
 
     return asyncio.run(visit())
+
+
+def sealer(arguments: argparse.Namespace) -> Sealer:
+    """What seals at rest there. Raises ConfigError."""
+    return Sealer(load(flags=_flags(arguments), file=here_or_named()).settings.secret_keys)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    return {} if arguments.store is None else {"store": arguments.store}
 
 
 def whose(sessions: Sessions, arguments: argparse.Namespace) -> Actor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from importlib.util import find_spec
 from typing import Any, Final
@@ -16,6 +17,7 @@ from sessionware.errors import ConfigError
 BAD_SETTINGS: Final = 2
 EXTRA: Final = ("uvicorn", "httptools", "uvloop", "prometheus_client")
 _TABLES: Final = frozenset({"issuers", "pools"})  # only the file can hold them
+_WORD: Final = re.compile(r"[a-z_]+", re.ASCII)
 _SWITCH: Final = "on, off"
 
 
@@ -28,6 +30,7 @@ def add_to(commands: Any) -> None:
         "the setting of the same name: --session-ttl is SESSIONWARE_SESSION_TTL, and wins over it. Exit code 2: "
         "it can never start.",
         epilog="A secret is safer in a file than on a command line, which others can list: --jwt-secret-file PATH.",
+        usage="sessionware proxy [--upstream URL ...] [--port PORT] [--SETTING VALUE ...]",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -78,6 +81,14 @@ def _add(group: Any, row: Row) -> None:
     flag = f"--{row.key.replace('_', '-')}"
     options: dict[str, Any] = {"nargs": "?", "const": "on"} if row.kind.writes == _SWITCH else {}
     meaning = row.meaning.replace("%", "%%").replace("`", "")
-    group.add_argument(flag, dest=row.key, metavar=row.kind.writes.split(",")[0].upper(), help=meaning, **options)
+    group.add_argument(flag, dest=row.key, metavar=_metavar(row.kind.writes), help=meaning, **options)
     if row.key != "config" and not row.key.endswith("_file"):
         group.add_argument(f"{flag}-file", dest=f"{row.key}_file", metavar="PATH", help=argparse.SUPPRESS)
+
+
+def _metavar(writes: str) -> str:
+    """What one may write, as short as it goes."""
+    choices = writes.split(", ")
+    if all(_WORD.fullmatch(choice) for choice in choices):
+        return "|".join(choices) if len(choices) > 1 else writes.upper()
+    return "VALUE"

@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final
 
 from sessionware.api.shapes import listed
-from sessionware.cli import ending
+from sessionware.cli import carrying, ending
 from sessionware.cli.meaning import every, meant
 from sessionware.cli.on_store import add_store_to, add_user_to, on_store, whose
 from sessionware.cli.printing import instant, print_json, printable, table
@@ -45,6 +45,7 @@ def add_to(commands: Any) -> None:
     for action in (listing, show):
         add_store_to(action)
     ending.add_to(actions, which=WHICH)
+    carrying.add_to(actions)
 
 
 def list_sessions(arguments: argparse.Namespace) -> int:

@@ -33,8 +33,7 @@ def add_to(commands: Any) -> None:
         description="Prints the settings that hold: from the environment, from SESSIONWARE_CONFIG or "
         "./sessionware.toml, and from presets. Secrets are not shown. Exit code 1 if anything is wrong.",
     )
-    # Shown when there is a `sessionware proxy`: those settings are read already, and nothing obeys them yet.
-    config.add_argument("--proxy", action="store_true", help=argparse.SUPPRESS)
+    config.add_argument("--proxy", action="store_true", help="those of `sessionware proxy`, its own among them")
     config.add_argument("--show-origin", action="store_true", help="say where each setting came from")
     config.add_argument("--check", action="store_true", help="print only what is wrong, for CI")
     config.set_defaults(command=run)

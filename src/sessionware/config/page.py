@@ -17,8 +17,8 @@ _HEAD: Final = """\
 Each setting has one name: `SESSIONWARE_SESSION_TTL` in the environment, `session_ttl` as a keyword of
 `SessionMiddleware(app, session_ttl=…)` and in TOML. A keyword wins over the environment, the environment over the
 file, the file over a preset, a preset over the default. Your ASGI server's flags (`--workers`, `--port`) are its own:
-they set nothing here. A command of `sessionware` that takes a setting as a flag would let the flag win over the
-environment; none of this version takes one.
+they set nothing here. `sessionware proxy` takes every setting as a flag (`--session-ttl 1h`), which wins over the
+environment.
 
 - **Durations**: a number is seconds; or `250ms`, `30s`, `15m`, `12h`, `7d`. **Sizes**: bytes; or `64k`, `4M`.
 - **Lists** by comma, limits by `;` or newline; in TOML and Python a list. **Switches**: on, off (true, false, yes, no).
@@ -35,7 +35,8 @@ app; those are in `sessionware.settings`, which can be printed and shows no secr
 """
 _TABLE: Final = "| variable | default | write | meaning |\n|---|---|---|---|\n"
 _PROXY_ALONE: Final = (
-    "For `sessionware proxy`, which is being built: nothing obeys them yet, and an app that is given one warns.\n\n"
+    "Only `sessionware proxy` obeys these (`sessionware config --proxy` shows them); an app that is given one warns.\n"
+    "\n"
 )
 _FILE: Final = """
 ## One complete file

@@ -40,7 +40,12 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
         """
         if not self.is_mcp:
             return False
-        return self.method != "POST" or self.mcp_method in _LIFECYCLE or self.mcp_method.startswith("notifications/")
+        return self.method != "POST" or is_housekeeping(self.mcp_method)
+
+
+def is_housekeeping(mcp_method: str) -> bool:
+    """Whether such a message of MCP asks for no work."""
+    return mcp_method in _LIFECYCLE or mcp_method.startswith("notifications/")
 
 
 def client_group(address: str | None) -> str:

@@ -20,9 +20,16 @@ def main() -> None:
     parser.add_argument("--transport", choices=TRANSPORTS, default="http", help="sse: HTTP+SSE of 2024-11-05")
     parser.add_argument("--stateless", action="store_true", help="issue no MCP session ids")
     parser.add_argument("--json", action="store_true", help="answer with JSON where an event stream is not needed")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input does")
     given = parser.parse_args()
-    server = app(name=given.name, transport=given.transport, is_stateless=given.stateless, prefers_json=given.json)
-    serve(server, host=given.host, port=given.port, path=PATHS[given.transport])
+    server = app(
+        name=given.name,
+        transport=given.transport,
+        is_stateless=given.stateless,
+        prefers_json=given.json,
+        host=given.host,
+    )
+    serve(server, host=given.host, port=given.port, path=PATHS[given.transport], until_eof=given.until_eof)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,18 @@ MAX_STEPS: Final = 1000
 HANDLE_BYTES: Final = 9  # nobody guesses another caller's handle
 
 
-def app(*, name: str, transport: str = "http", is_stateless: bool = False, prefers_json: bool = False) -> Any:
-    """The ASGI app of one server: Streamable HTTP of every version at /mcp, or HTTP+SSE at /sse and /messages/."""
+def app(
+    *,
+    name: str,
+    transport: str = "http",
+    is_stateless: bool = False,
+    prefers_json: bool = False,
+    host: str = "127.0.0.1",
+) -> Any:
+    """The ASGI app of one server: Streamable HTTP of every version at /mcp, or HTTP+SSE at /sse and /messages/.
+
+    On a loopback `host` only this machine's names for itself will do as Host; else every name does.
+    """
     server: MCPServer[Any] = MCPServer(
         name,
         instructions="Remembers what it is told, while it runs.",
@@ -34,8 +44,8 @@ def app(*, name: str, transport: str = "http", is_stateless: bool = False, prefe
     for tool in (tools.whoami, tools.remember, tools.recall, tools.counter, tools.sleep, tools.pid):
         server.add_tool(tool, structured_output=False)
     if transport == "sse":
-        return server.sse_app()
-    return server.streamable_http_app(stateless_http=is_stateless, json_response=prefers_json)
+        return server.sse_app(host=host)
+    return server.streamable_http_app(stateless_http=is_stateless, json_response=prefers_json, host=host)
 
 
 class Tools:

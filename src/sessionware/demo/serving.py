@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
 from typing import Any, Final
 
 import uvicorn
@@ -12,8 +14,11 @@ TRANSPORTS: Final = ("http", "sse")
 GOODBYE_WITHIN_S: Final = 2  # open streams are cut after this, or Ctrl-C would wait for every client
 
 
-def serve(app: Any, *, host: str, port: int, path: str) -> None:
-    """Serve until SIGTERM or SIGINT. Prints `listening on URL` when requests are answered; port 0 is any free one."""
+def serve(app: Any, *, host: str, port: int, path: str, until_eof: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, or until standard input ends.
+
+    Prints `listening on URL` when requests are answered; port 0 is any free one.
+    """
     listening = listening_on(host, port)  # taken before uvicorn starts: the printed port is ours
     url = f"http://{host}:{listening.getsockname()[1]}{path}"
     config = uvicorn.Config(
@@ -25,7 +30,7 @@ def serve(app: Any, *, host: str, port: int, path: str) -> None:
         timeout_graceful_shutdown=GOODBYE_WITHIN_S,
     )
     try:
-        asyncio.run(_Announced(config, url).serve(sockets=[listening]))
+        asyncio.run(_Announced(config, url, until_eof=until_eof).serve(sockets=[listening]))
     except KeyboardInterrupt:  # uvicorn raises the signal again after it has stopped
         return
 
@@ -40,10 +45,18 @@ def listening_on(host: str, port: int) -> socket.socket:
 class _Announced(uvicorn.Server):
     """Says when it serves."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, *, until_eof: bool) -> None:
         super().__init__(config)
         self._url = url
+        self._until_eof = until_eof
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._until_eof:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._look_whether_it_ended)
         print(f"listening on {self._url}", flush=True)
+
+    def _look_whether_it_ended(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self.should_exit = True

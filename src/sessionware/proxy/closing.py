@@ -38,8 +38,9 @@ class UpstreamCloser(Observer):
     async def on_unlinked(self, links: Sequence[Link]) -> None:
         """All at once, but for streams of 2024-11-05: whoever holds one closes it, and its session is over upstream."""
         pools = self._fleet.pools
-        ours = [link for link in links if link.pool in pools and pools[link.pool].pool.kind == "mcp"]
-        await asyncio.gather(*[self._close(link) for link in ours])
+        await asyncio.gather(
+            *[self._close(link) for link in links if link.pool in pools and pools[link.pool].pool.kind == "mcp"]
+        )
 
     async def _close(self, link: Link) -> None:
         upstream = self._fleet.find(link.pool, link.upstream)

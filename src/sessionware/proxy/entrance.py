@@ -102,6 +102,8 @@ class Entrance:
             fault = await self._read(scope, asked)
             if fault is not None:
                 return fault
+            if asked.body is not None and asked.body.is_mixed and engine.runtime.policy.minds_requests:
+                return error_answer(400, "Invalid request: limits tell requests apart here, send one message each")
             facts = _facts(scope, route, asked)
         return Routed(
             facts=facts, told=asked.turned_away, makes=_makes(asked, facts), groups=rules.groups,

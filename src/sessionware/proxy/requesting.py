@@ -62,11 +62,11 @@ class Requesting:
         scope, asked = self._scope, self._asked
         method = scope["method"]
         target = upstream_target(asked.route, upstream.address, scope["query_string"])
-        session_id: bytes | None = None
+        session_id: str | None = None
         if link is not None and asked.route.role is Role.MESSAGES:
             target = link.upstream_id.encode()  # of 2024-11-05: the upstream's id is a URL
         elif link is not None:
-            session_id = link.upstream_id.encode()
+            session_id = link.upstream_id
         block = self._block(upstream, session_id)
         if asked.content is not None:
             return UpstreamRequest(method, target, block, asked.content)
@@ -78,17 +78,17 @@ class Requesting:
         size = int(length) if length is not None and length.isdigit() else None
         return UpstreamRequest(method, target, block, asked.incoming.parts(), content_length=size)
 
-    def headers(self, upstream: Upstream, session_id: bytes | None) -> list[Header]:
+    def headers(self, upstream: Upstream, session_id: str | None) -> list[Header]:
         """What goes on to this upstream, whose own name for the legacy session is given."""
         onward = Onward(
             host=upstream.address.authority.encode(),
             disclosure=self._terms.disclosure,
             era=self._asked.era,
-            session_id=session_id,
+            session_id=None if session_id is None else session_id.encode(),
         )
         return to_upstream(self._scope["headers"], self._sender(), onward)
 
-    def _block(self, upstream: Upstream, session_id: bytes | None) -> HeaderBlock:
+    def _block(self, upstream: Upstream, session_id: str | None) -> HeaderBlock:
         """The same as it is written: remembered where this client has sent the same before."""
         given: list[Header] = []
         varying: list[Header] = []

@@ -42,7 +42,7 @@ class Reviving:
         self,
         placing: Placing,
         passage: Passage,
-        headers: Callable[[Upstream, bytes | None], list[Header]],
+        headers: Callable[[Upstream, str | None], list[Header]],
         *,
         deadlines: Deadlines,
         max_links: int,
@@ -101,7 +101,7 @@ class Reviving:
 
     async def _keep(self, lost: Link, upstream: Upstream, named: bytes) -> Link:
         """Finish the handshake, and let the store know before anything else is sent there."""
-        headers = self._talk(upstream, named)
+        headers = self._talk(upstream, named.decode("ascii"))
         done = UpstreamRequest("POST", upstream.address.path.encode(), headers, _INITIALIZED)
         await upstream.finish(await upstream.exchange(done, self._deadlines))
         runtime = self._passage.engine.runtime
@@ -118,7 +118,7 @@ class Reviving:
             runtime.telemetry.reinitialized(session.record, lost.pool, upstream.name)
         return link
 
-    def _talk(self, upstream: Upstream, session_id: bytes | None) -> list[Header]:
+    def _talk(self, upstream: Upstream, session_id: str | None) -> list[Header]:
         own = self._headers(upstream, session_id)
         return [*[pair for pair in own if pair[0] not in _OF_REQUEST], *_TALKING]
 

@@ -10,19 +10,23 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 import msgspec
+from msgspec import Struct
 
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.passage import SCOPE_KEY as PASSAGE
 from sessionware.asgi.passage import Passage
-from sessionware.clock import MS_NS, wall_ms
+from sessionware.clock import wall_ms
 from sessionware.core.ids import ref
 from sessionware.proxy.asked import asked_of
 from sessionware.telemetry.logs import LogFormat, escaped
 
 LOGGER: Final = "sessionware.access"
+LEVEL: Final = "info"
+GONE: Final = "gone"
+TENTH_MS_NS: Final = 100_000
 GATHER_S: Final = 0.05
 REFUSED: Final = 400
 LINES_MAX: Final = 1_000  # that wait to be written; then they are written at once
@@ -35,6 +39,26 @@ _MINTED: Final = re.compile(r"[auo][a-z2-7]{11}\.[A-Za-z0-9_-]{20,}", re.ASCII) 
 _HANDED: Final = re.compile(r"swk_[A-Za-z0-9_-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+", re.ASCII)  # keys and tokens
 
 
+class Entry(Struct, frozen=True, omit_defaults=True, gc=False):
+    """One line; what is empty is left out."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    ref: str = ""
+    pool: str = ""
+    upstream: str = ""
+    request_id: str = ""
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
 class AccessLog:
     """Writes to standard error unless another stream is given; of `quiet` paths only what went wrong."""
 
@@ -43,7 +67,7 @@ class AccessLog:
     ) -> None:
         """Needs a running event loop."""
         self._quiet = quiet
-        self._line: Callable[[dict[str, Any]], str] = _as_json if log_format == "json" else _as_text
+        self._line: Callable[[Entry], str] = _as_json if log_format == "json" else _as_text
         self._stream = stream if stream is not None else sys.stderr
         self._loop = asyncio.get_running_loop()
         self._waiting: list[str] = []
@@ -51,26 +75,21 @@ class AccessLog:
 
     def write(self, scope: Scope, status: int, took_ns: int) -> None:
         """A request is over; `status` 0: its client left before an answer began."""
-        if 0 < status < REFUSED and scope["path"] in self._quiet:
+        path = scope["path"]
+        if 0 < status < REFUSED and path in self._quiet:
             return
-        said: dict[str, Any] = {
-            "time": self._now(),
-            "method": scope["method"],
-            "path": shown_path(scope["path"]),
-            "status": status,
-            "ms": round(took_ns / MS_NS, 1),
-        }
         passage, asked = scope.get(PASSAGE), asked_of(scope)
-        if isinstance(passage, Passage):
-            session = passage.entered.decision.answer.session
-            if session is not None:
-                said["ref"] = ref(session.key)
-        if asked is not None:
-            said["pool"] = asked.route.pool.name
-            if asked.upstream:
-                said["upstream"] = asked.upstream
-        said["request_id"] = request_id(scope)
-        self._waiting.append(self._line(said))
+        session = passage.entered.decision.answer.session if isinstance(passage, Passage) else None
+        method, path = scope["method"], shown_path(path)
+        entry = Entry(
+            self._now(), LEVEL, LOGGER, f"{method} {path} {status or GONE}", method, path, status,
+            took_ns // TENTH_MS_NS / 10,
+            "" if session is None else ref(session.key),
+            "" if asked is None else asked.route.pool.name,
+            "" if asked is None else asked.upstream,
+            request_id(scope),
+        )  # fmt: skip
+        self._waiting.append(self._line(entry))
         if len(self._waiting) == 1:
             self._loop.call_later(GATHER_S, self.flush)
         elif len(self._waiting) >= LINES_MAX:
@@ -106,7 +125,7 @@ def request_id(scope: Scope) -> str:
 
 def shown_path(path: str) -> str:
     """The path on one line, with nothing in it that opens a session."""
-    if len(path) > 1 and path.isascii() and path.isprintable() and len(path) < len("/session/"):
+    if len(path) < len("/session/") and path.isascii() and path.isprintable():
         return path
     if path.startswith("/session/"):
         path = _IN_PATH.sub(ID, path, count=1)
@@ -115,15 +134,14 @@ def shown_path(path: str) -> str:
     return escaped(path, at_most=PATH_MAX)
 
 
-def _as_json(said: dict[str, Any]) -> str:
-    head = {"time": said.pop("time"), "level": "info", "logger": LOGGER, "message": _sentence(said)}
-    return msgspec.json.encode(head | said).decode() + "\n"
+def _as_json(entry: Entry) -> str:
+    return _ENCODER.encode(entry).decode() + "\n"
 
 
-def _as_text(said: dict[str, Any]) -> str:
-    rest = "".join(f" {name}={said[name]}" for name in ("ref", "pool", "upstream", "request_id") if said.get(name))
-    return f"{said['time']} info {LOGGER}: {_sentence(said)} {said['ms']:g} ms{rest}\n"
-
-
-def _sentence(said: dict[str, Any]) -> str:
-    return f"{said['method']} {said['path']} {said['status'] or 'gone'}"
+def _as_text(entry: Entry) -> str:
+    rest = f" ref={entry.ref}" if entry.ref else ""
+    if entry.pool:
+        rest += f" pool={entry.pool} upstream={entry.upstream}" if entry.upstream else f" pool={entry.pool}"
+    if entry.request_id:
+        rest += f" request_id={entry.request_id}"
+    return f"{entry.time} {LEVEL} {LOGGER}: {entry.message} {entry.ms:g} ms{rest}\n"

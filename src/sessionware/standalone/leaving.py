@@ -47,6 +47,16 @@ class Leaving:
         else:
             loop.add_signal_handler(signal.SIGINT, self.interrupted)
 
+    def end_with(self, lifeline: int) -> None:
+        """End in good order when the other end of this pipe is closed: whoever held it is no more."""
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(lifeline)
+            self.ask()
+
+        loop.add_reader(lifeline, ended)
+
     async def until_asked(self) -> None:
         await self._asked.wait()
 

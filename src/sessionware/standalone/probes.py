@@ -8,10 +8,13 @@ from typing import Final
 from sessionware.api.calls import Answer
 from sessionware.api.faults import not_allowed, not_found
 from sessionware.api.probes import PROMETHEUS, Readiness, ready_answer
+from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.refusing import respond
 from sessionware.assembly import Sessionware
+from sessionware.errors import StoreUnavailable
 
+START_WITHIN_S: Final = 1.0
 _ALLOWED: Final = "GET, HEAD"
 Page = Callable[[], Awaitable[Answer]]
 
@@ -44,8 +47,16 @@ class Probes:
         )
 
     async def _ready(self) -> Answer:
-        engine = self._sessionware.at_work
-        return await ready_answer(self._readiness(), None if engine is None else engine.runtime)
+        now = self._readiness()
+        engine = None if now.is_draining else await self._started()
+        return await ready_answer(now, None if engine is None else engine.runtime)
+
+    async def _started(self) -> Engine | None:
+        """A store that was away at the start is tried again: one that nobody finds ready gets no other requests."""
+        try:
+            return await self._sessionware.start(within=START_WITHIN_S)
+        except StoreUnavailable:
+            return None
 
     async def _shown_metrics(self) -> Answer:
         return Answer(await self._metrics(), headers=(PROMETHEUS,))

@@ -10,15 +10,18 @@ from typing import Final
 from sessionware.assembly.proxying import assembled
 from sessionware.config.load import Loaded
 from sessionware.standalone.announcing import announce
-from sessionware.standalone.listening import listen_for_admin, listen_for_clients
+from sessionware.standalone.listening import listen_for_admin, listen_for_clients, url_of
 from sessionware.standalone.supervisor import Place, Supervisor
 from sessionware.standalone.worker import Seat, log_as, work
 
 log: Final = logging.getLogger("sessionware")
 
 
-def run(loaded: Loaded) -> int:
-    """Serve until a signal says otherwise; the exit code. Raises ConfigError for what can never work."""
+def run(loaded: Loaded, *, tell: Callable[[str], object] | None = None) -> int:
+    """Serve until a signal says otherwise; the exit code. Raises ConfigError for what can never work.
+
+    `tell` is given our URL once it is served, and says what else is to be said.
+    """
     proxy = loaded.proxy
     assert proxy is not None, "the settings are those of the proxy"  # noqa: S101  # the command has read them so
     log_as(loaded)
@@ -27,7 +30,7 @@ def run(loaded: Loaded) -> int:
     admin = listen_for_admin(proxy.admin_bind)
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    started = _announcing(loaded, clients, admin)
+    started = _announcing(loaded, clients, admin) if tell is None else lambda: tell(url_of(clients))
     if loaded.settings.workers == 1:
         return work(loaded, Seat(clients=clients, admin=admin, started=started))
 

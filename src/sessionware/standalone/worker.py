@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -67,7 +66,7 @@ async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
     leaving = Leaving()
     leaving.obey_signals(is_worker=seat.lifeline is not None)
     if seat.lifeline is not None:
-        asyncio.get_running_loop().add_reader(seat.lifeline, leaving.ask)
+        leaving.end_with(seat.lifeline)
     access_log = _access_log(loaded.settings)
     traffic = Traffic(ready.app.pools)
     counting = Counting(ready, traffic, folder=seat.folder)

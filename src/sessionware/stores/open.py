@@ -29,23 +29,26 @@ class Options(Struct, frozen=True):
     clock: Clock | None
     sealer: Sealer
     timeout_ms: int
+    salt: bytes | None = None
 
 
-def open_store(
+def open_store(  # noqa: PLR0913  # each keyword is one choice of the operator
     url: str,
     *,
     clock: Clock | None = None,
     keys: Sequence[bytes] = (),
     timeout_ms: int = 250,
     source: str = "store",
+    salt: bytes | None = None,
 ) -> Store:
     """Make the store that `url` names; `async with` it to connect. Does no I/O itself.
 
-    `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A `module:factory` is called with
+    `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A store on disk or on a server that has no `salt`
+    yet is given this one, or a new one. A `module:factory` is called with
     `clock=` and must return a `Store`. Raises ConfigError that begins with `source`, which is what the user
     called the URL, and says what to write or install.
     """
-    options = Options(clock, Sealer(keys), timeout_ms)
+    options = Options(clock, Sealer(keys), timeout_ms, salt)
     try:
         return _opened(url, options)
     except ConfigError as error:
@@ -113,6 +116,7 @@ def _open_sqlite(url: str, options: Options) -> Store:
         timeout_ms=options.timeout_ms,
         max_pages=int(pages) if pages else None,
         synchronous=synchronous,
+        salt=options.salt,
     )
 
 
@@ -123,7 +127,13 @@ def _open_redis(url: str, options: Options) -> Store:
     except ModuleNotFoundError as error:
         scheme = url.partition("://")[0]
         raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
-    return RedisStore(read_address(url), clock=options.clock, sealer=options.sealer, timeout_ms=options.timeout_ms)
+    return RedisStore(
+        read_address(url),
+        clock=options.clock,
+        sealer=options.sealer,
+        timeout_ms=options.timeout_ms,
+        salt=options.salt,
+    )
 
 
 def _open_factory(path: str, options: Options) -> Store:

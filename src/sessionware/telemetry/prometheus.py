@@ -50,16 +50,14 @@ class Collector:
         foreign.add_metric([], counts.foreign_ids)
         alerts = counter("sessionware_alerts", "Alerts about sessions with many errors")
         alerts.add_metric([], counts.alerts)
-        reinitialized = counter(
-            "sessionware_reinitialized", "Legacy MCP sessions begun anew because their upstream was lost"
-        )
-        reinitialized.add_metric([], counts.reinitialized)
         cleanups = counter("sessionware_cleanups", "Sweeps for expired sessions")
         cleanups.add_metric([], counts.cleanups)
         removed = self._core.GaugeMetricFamily("sessionware_cleanup_removed", "Sessions that the last sweep removed")
         removed.add_metric([], counts.removed_last)
+        anew = counter("sessionware_reinitialized", "Legacy MCP sessions begun anew because their upstream was lost")
+        anew.add_metric([], counts.reinitialized)
         told = [active, created, ended, admissions, self._latency(), degraded, conflicts, foreign, alerts]
-        return [*told, cleanups, removed, reinitialized]
+        return [*told, cleanups, removed, anew]
 
     def _latency(self) -> Any:
         seconds = [str(bound / 1000) for bound in LATENCY_BOUNDS_MS] + ["+Inf"]

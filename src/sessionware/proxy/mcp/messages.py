@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from sessionware.core.request import is_housekeeping
 from sessionware.proxy.mcp.era import allows_batches
 from sessionware.proxy.mcp.strict_json import BODY_MAX, Unreadable, read_json
 
@@ -51,6 +52,11 @@ class Message(Struct, frozen=True, kw_only=True):
     hello: Hello | None = None
 
     @property
+    def asks(self) -> bool:
+        """Whether a server may take it for a request: some do the work of one that has no id."""
+        return self.kind is Kind.REQUEST or (self.kind is Kind.NOTIFICATION and not is_housekeeping(self.method))
+
+    @property
     def tool(self) -> str:
         return (self.target or "") if self.method == TOOLS_CALL else ""
 
@@ -67,9 +73,14 @@ class Body(Struct, frozen=True):
         return min(self.messages, key=_weight) if self.is_batch else self.messages[0]
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether it is a batch of different requests, so that none of them speaks for the others."""
+        return self.is_batch and len({(each.method, each.tool) for each in self.messages if each.asks}) > 1
+
+    @property
     def count(self) -> int:
         """How many requests it stands for; a POST without any counts once, as it came."""
-        return max(1, sum(message.kind is Kind.REQUEST for message in self.messages))
+        return max(1, sum(message.asks for message in self.messages))
 
 
 class BadBody(Struct, frozen=True):
@@ -170,6 +181,9 @@ def _hello(params: Mapping[str, Any]) -> Hello:
 
 
 def _weight(message: Message) -> int:
-    if message.kind is not Kind.REQUEST:
-        return 2
-    return 0 if message.method == TOOLS_CALL else 1
+    """What asks for no work stands behind all that does: nobody gets that in beside a ping."""
+    if not message.asks:
+        return 3
+    if message.method == TOOLS_CALL:
+        return 0
+    return 2 if is_housekeeping(message.method) else 1

@@ -31,12 +31,15 @@ log = logging.getLogger("sessionware.store")
 class Node:
     """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt."""
 
-    def __init__(self, address: RedisAddress, *, timeout: float, calibrated: StoreClock | None) -> None:
+    def __init__(
+        self, address: RedisAddress, *, timeout: float, calibrated: StoreClock | None, salt: bytes | None = None
+    ) -> None:
         self.address = address
         self.addresses: Addresses | None = None
         self.reconnects = 0
         self._timeout = timeout
         self._clock = calibrated
+        self._salt = salt  # what a server without one is given
         self._tls = address.tls_context()
         self._wire: Wire | None = None
         self._attempt: asyncio.Task[Wire] | None = None
@@ -206,7 +209,7 @@ class Node:
         installation, with the same addresses.
         """
         meta = f"{self.address.prefix}meta"
-        known = self.addresses.salt if self.addresses is not None else secrets.token_bytes(SALT_BYTES)
+        known = self.addresses.salt if self.addresses is not None else self._salt or secrets.token_bytes(SALT_BYTES)
         await ask(wire, "HSETNX", meta, "salt", known)
         await ask(wire, "HSETNX", meta, "buckets", BUCKETS)
         salt, buckets = await ask(wire, "HMGET", meta, "salt", "buckets")

@@ -50,7 +50,13 @@ class RedisStore:
     """Shared by any number of workers. Durable as far as the server's own persistence goes (`appendonly yes`)."""
 
     def __init__(
-        self, address: RedisAddress, *, clock: Clock | None = None, sealer: Sealer | None = None, timeout_ms: int = 250
+        self,
+        address: RedisAddress,
+        *,
+        clock: Clock | None = None,
+        sealer: Sealer | None = None,
+        timeout_ms: int = 250,
+        salt: bytes | None = None,
     ) -> None:
         own = StoreClock() if clock is None else None
         self.clock: Clock = clock or own or StoreClock()
@@ -58,7 +64,7 @@ class RedisStore:
         self._sealer = sealer or Sealer()
         self._keys = asking.Keys(address.prefix)
         self._scripts = load_scripts()
-        self._node = Node(address, timeout=timeout_ms / 1000, calibrated=own)
+        self._node = Node(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
         self._subscription = Subscription(self._node, self._keys)
 
     @property

@@ -32,13 +32,13 @@ class Opened(Struct):
     addresses: Addresses
 
 
-def open_file(path: Path, *, synchronous: Synchronous, stop: threading.Event) -> Opened:
-    """Open the store's file, making it if there is none. Raises ConfigError when that cannot work."""
+def open_file(path: Path, *, synchronous: Synchronous, stop: threading.Event, salt: bytes | None = None) -> Opened:
+    """Open the store's file, making it (with this salt, else a new one) if there is none. Raises ConfigError."""
     check_path(path)
     lock = FileLock(path)
     try:
         is_alone = lock.take(stop)
-        connection = _ready(path, is_alone=is_alone)
+        connection = _ready(path, is_alone=is_alone, salt=salt)
         try:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -58,7 +58,7 @@ def open_file(path: Path, *, synchronous: Synchronous, stop: threading.Event) ->
     return Opened(lock, connection, addresses)
 
 
-def _ready(path: Path, *, is_alone: bool) -> sqlite3.Connection:
+def _ready(path: Path, *, is_alone: bool, salt: bytes | None) -> sqlite3.Connection:
     """A connection to a file that is whole and of our version."""
     if not path.exists():
         _check_may_create(path, is_alone=is_alone)
@@ -80,7 +80,7 @@ def _ready(path: Path, *, is_alone: bool) -> sqlite3.Connection:
         connection = _connect(path)
     try:
         tighten(path)  # now that it is known to be ours
-        _bring_up(connection, path, is_alone=is_alone)
+        _bring_up(connection, path, is_alone=is_alone, salt=salt)
     except BaseException:
         connection.close()
         raise
@@ -114,7 +114,7 @@ def _damage(connection: sqlite3.Connection, path: Path) -> str | None:
     return None if findings == ["ok"] else str(findings[0]).replace("\n", " ")
 
 
-def _bring_up(connection: sqlite3.Connection, path: Path, *, is_alone: bool) -> None:
+def _bring_up(connection: sqlite3.Connection, path: Path, *, is_alone: bool, salt: bytes | None) -> None:
     version = migrating.version_of(connection, path)
     if version != migrating.VERSION and not is_alone:
         raise ConfigError(
@@ -122,7 +122,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path, *, is_alone: bool) -> 
             "and other processes use it: stop them all and start again"
         )
     if version == 0:
-        migrating.create_schema(connection, salt=secrets.token_bytes(SALT_BYTES), buckets=BUCKETS)
+        migrating.create_schema(connection, salt=salt or secrets.token_bytes(SALT_BYTES), buckets=BUCKETS)
     else:
         migrating.migrate(connection, path)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

@@ -64,6 +64,7 @@ class SqliteStore:
         max_pages: int | None = None,
         poll_ms: int = 250,
         synchronous: Synchronous = "normal",
+        salt: bytes | None = None,
     ) -> None:
         if synchronous not in get_args(Synchronous):
             raise ConfigError(f"synchronous must be one of {', '.join(get_args(Synchronous))}, got {synchronous!r}")
@@ -72,6 +73,7 @@ class SqliteStore:
         self._sealer = sealer
         self._timeout_ms = timeout_ms
         self._max_pages = max_pages
+        self._salt = salt  # what a file that is not there yet is made with
         self._synchronous: Synchronous = synchronous
         self._stop = threading.Event()
         self._lock: FileLock | None = None
@@ -166,7 +168,7 @@ class SqliteStore:
 
     def _open_writer(self) -> Writer:
         """Runs in the writing thread: everything that may block for long."""
-        opened = open_file(self.path, synchronous=self._synchronous, stop=self._stop)
+        opened = open_file(self.path, synchronous=self._synchronous, stop=self._stop, salt=self._salt)
         self._lock, self._addresses = opened.lock, opened.addresses
         try:
             reserve = Reserve(self.path, max_pages=self._max_pages)
