@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -55,6 +55,11 @@ class Server:
         self._state = ServerState()
         self._watch = Watch(bounds, self._state)
         self._lifespan = LifespanOn(self._configs[0])
+
+    @property
+    def turned_away(self) -> Mapping[int, int]:
+        """How often a client was refused before there was a request, by status."""
+        return self._watch.turned_away
 
     @property
     def connections(self) -> Collection[Any]:
