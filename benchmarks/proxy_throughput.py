@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from benchmarks import proxy_requests as requests
-from benchmarks.measure import figure, table
+from benchmarks.measure import figure, with_reasons
 from benchmarks.processes import Program
 from benchmarks.proxy_load import load
 from benchmarks.proxy_standing import Standing
@@ -129,7 +129,6 @@ def shown(found: Throughput) -> str:
     ]
     for name, row in found.rows.items():
         if row.median is None:
-            cells.append([f"{name}: {row.reason}", *[""] * 7])
             continue
         ratio = "" if row.over_nginx is None else f"{row.over_nginx:.3f}"
         figures = row.median
@@ -137,7 +136,7 @@ def shown(found: Throughput) -> str:
             [name, f"{figures.per_second:,.0f}", ratio, f"{figures.cpu_us:.0f}", f"{1e6 / figures.cpu_us:,.0f}",
              f"{figures.p50_us / 1000:.2f}", f"{figures.p99_us / 1000:.2f}", f"{figures.load_busy:.0%}"]
         )  # fmt: skip
-    return table(cells)
+    return with_reasons(cells, {name: row.reason for name, row in found.rows.items()})
 
 
 def _over_uvicorn(found: Throughput, row: Row) -> float:
