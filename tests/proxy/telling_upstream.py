@@ -60,6 +60,8 @@ class Telling:
         body = b""
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # a request that was never whole
             body += message.get("body", b"")
             if not message.get("more_body", False):
                 break

@@ -39,6 +39,7 @@ _HIDDEN_PREFIXES: Final = (b"x-session", b"x-forwarded", b"x-envoy-", b"x-upstre
 _CORS: Final = b"access-control-"
 _SINGLE: Final = frozenset({b"content-type", b"content-encoding", b"location", b"retry-after", b"etag", b"age"})
 _METADATA: Final = re.compile(rb'(\bresource_metadata\s*=\s*)(?:"[^"]*"|[^\s,"]+)', re.IGNORECASE)
+_METADATA_ITEM: Final = re.compile(_METADATA.pattern + rb"\s*,?\s*", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _SESSION_ID: Final = re.compile(rb"[\x21-\x7e]{1,1024}")  # visible ASCII, as every version of MCP demands
 
@@ -187,8 +188,8 @@ def _length(headers: Sequence[Header]) -> list[Header]:
 def _rewritten(lower: bytes, value: bytes, passage: Passage) -> bytes | None:
     if lower == b"location":
         return location(value, passage)
-    if passage.metadata_url is None:
-        return value
+    if passage.metadata_url is None:  # it would tell where the upstream stands
+        return _METADATA_ITEM.sub(b"", value).rstrip(b", \t")
     replacement = b'"' + passage.metadata_url + b'"'
     return _METADATA.sub(lambda found: found[1] + replacement, value)
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionware.asgi.problems import NOT_A_MEMBER, Problem
-from sessionware.proxy.headers import SESSION_ID
+from sessionware.proxy.heads import Head
 from sessionware.proxy.incoming import Incoming
 from sessionware.proxy.mcp.answers import refusal, sole_request, unknown_session
 from sessionware.proxy.mcp.era import Era
@@ -17,6 +17,7 @@ from sessionware.proxy.mcp.messages import INITIALIZE, BadBody, Body, Hello, Kin
 from sessionware.proxy.metadata import challenge
 from sessionware.proxy.paths import Route
 from sessionware.proxy.pool_rules import NO_RULES
+from sessionware.proxy.tasks import TaskFinder
 
 SCOPE_KEY: Final = "sessionware.asked"
 UNAUTHORIZED: Final = 401
@@ -39,19 +40,21 @@ class Asked:
     """
 
     __slots__ = (
-        "body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "metadata_url", "route",
-        "rules", "upstream",
+        "body", "content", "era", "has_link", "head", "incoming", "is_interrupted", "is_result", "metadata_url",
+        "route", "rules", "tasks", "upstream",
     )  # fmt: skip
 
-    def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
+    def __init__(self, route: Route, incoming: Incoming, head: Head, *, era: Era | None = None) -> None:
         self.route = route
         self.incoming = incoming
+        self.head = head
         self.era = era
-        self.has_link = has_link  # it names a legacy session
+        self.has_link = False  # it names a legacy session
         self.rules = NO_RULES
         self.metadata_url: Callable[[], bytes | None] = nowhere
         self.content: bytes | None = None
         self.body: Body | None = None
+        self.tasks: TaskFinder | None = None  # who looks at the answer for tasks that it tells of
         self.is_result = False  # MCP_LIMIT_ANSWER=tool_result
         self.upstream = ""  # the name of the one that answered
         self.is_interrupted = False  # somebody stopped what its session was doing
@@ -113,10 +116,6 @@ def asked_of(scope: Mapping[str, Any]) -> Asked | None:
     """What is known of this request; None where nobody has looked at it."""
     found = scope.get(SCOPE_KEY)
     return found if isinstance(found, Asked) else None
-
-
-def names_link(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name == SESSION_ID for name, _ in headers)
 
 
 def _unproved(problem: Problem, metadata_url: bytes | None) -> Problem:

@@ -40,12 +40,15 @@ class Delivery:
         self._deadlines = deadlines
         self._tried: set[str] = set()
         self._bound = self._binding()
+        self._made_at: str | None = None
 
-    async def run(self) -> tuple[Upstream, Response]:
+    async def run(self, *, made_at: str | None = None) -> tuple[Upstream, Response]:
         """Who has answered, and what. Only when nothing can have been delivered somebody else is asked.
 
-        Raises WireFault, and what the request's body raises.
+        `made_at` is the upstream that has made the task which is asked for: it comes first, and the session stays
+        where it is. Raises WireFault, and what the request's body raises.
         """
+        self._made_at = None if made_at == self._bound else made_at
         upstream = await self._first()
         missed: NotDelivered | None = None
         while upstream is not None and len(self._tried) < ATTEMPTS_MAX:
@@ -53,24 +56,27 @@ class Delivery:
                 return upstream, await upstream.exchange(self._request(upstream), self._deadlines)
             except NotDelivered as fault:
                 log.warning("%s", fault)
-                if self._bound is not None and fault.reason is Reason.CIRCUIT_OPEN:
+                if self._bound is not None and self._made_at is None and fault.reason is Reason.CIRCUIT_OPEN:
                     raise  # it may work in a moment, and has what the session left there
                 missed = fault
                 self._tried.add(upstream.name)
-                upstream = await self._next()
+                is_elsewhere, self._made_at = self._made_at is not None, None
+                upstream = await (self._first() if is_elsewhere else self._next())
         raise missed or NotDelivered(f"pool {self._pool}", Reason.NO_UPSTREAM, "no upstream is known")
 
     def _binding(self) -> str | None:
         """The upstream that its session is bound to in this pool."""
-        session, candidate = self._passage.session, self._passage.entered.ask.candidate
-        bound = None if session is None else session.record.bindings.get(self._pool)
-        if bound is not None and candidate is not None and candidate.upstream == bound:
-            self._placing.loads.bound(self._pool, bound)
-        return bound
+        session = self._passage.session
+        return None if session is None else session.record.bindings.get(self._pool)
 
     async def _first(self) -> Upstream | None:
+        if self._made_at is not None:
+            maker = self._placing.fleet.find(self._pool, self._made_at)
+            if maker is not None and before_connecting(maker.health, Era.MODERN) is Meanwhile.FORWARD:
+                return maker
+            self._made_at = None
         if self._bound is None:
-            return self._placing.by_hash(self._pool, self._key())
+            return self._placing.by_hash(self._pool, self._key(), without=self._tried)
         upstream = self._placing.fleet.find(self._pool, self._bound)
         if upstream is not None and before_connecting(upstream.health, Era.MODERN) is Meanwhile.FORWARD:
             return upstream

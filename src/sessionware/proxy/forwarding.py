@@ -58,12 +58,18 @@ class Forwarding:
             request=self._requesting.request, deadlines=self._terms.deadlines,
         )  # fmt: skip
         try:
-            upstream, response = await delivery.run()
+            upstream, response = await delivery.run(made_at=self._maker())
         except WireFault:
             if self._asked.era is Era.LEGACY:
                 await forget_unused(self._passage)
             raise
         await self._pass_back(upstream, response, send)
+
+    def _maker(self) -> str | None:
+        """Who has made the task that a modern request asks for."""
+        if self._asked.era is not Era.MODERN:
+            return None
+        return self._placing.tasks.maker(self._passage, self._scope["headers"])
 
     async def _run_linked(self, link: Link, send: Send) -> None:
         """The one upstream that has this session answers, or says that it is no more."""
@@ -153,6 +159,8 @@ class Forwarding:
             stream = OldStream(upstream, response, asked, self._passage)
             await stream.run(headers, send, within=self._terms.deadlines.head, at_most=self._terms.max_links)
             return
+        if asked.era is Era.MODERN and is_good:
+            asked.tasks = self._placing.tasks.finder(self._passage, upstream.name)
         await relay(response, headers, asked, send)
 
     async def _begin(self, upstream: Upstream, named: bytes) -> bytes:

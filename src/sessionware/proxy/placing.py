@@ -15,6 +15,7 @@ from sessionware.proxy.loads import Loads
 from sessionware.proxy.members import Members
 from sessionware.proxy.selection import ByHash, Selector, selector
 from sessionware.proxy.standing import Upstream
+from sessionware.proxy.tasks import Tasks
 from sessionware.proxy.upstreams import UPSTREAMS_MAX
 
 _NO_LOAD: Final[Mapping[str, int]] = {}
@@ -38,6 +39,7 @@ class Placing:
     ) -> None:
         self.fleet = fleet
         self.loads = loads
+        self.tasks = Tasks()
         self._selections = selections
         self._addresses = addresses
         self._drained = drained

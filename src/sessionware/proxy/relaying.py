@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.tools import lists_tools, without_hidden
 from sessionware.proxy.sse import EVENT_MAX, SseScanner, final_event
+from sessionware.proxy.tasks import TaskFinder
 from sessionware.proxy.tool_events import ToolEvents
 from sessionware.proxy.wire import BadAnswer, Reason, Response
 
@@ -48,7 +49,7 @@ async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, 
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     is_bounded = asked.era is not None and asked.rules.max_answer > 0
     try:
-        async for part in _within_bounds(response, asked) if is_bounded else response:
+        async for part in _within_bounds(response, asked) if is_bounded else _parts(response, asked):
             is_last = response.is_read
             await send({"type": "http.response.body", "body": part, "more_body": not is_last})
             if is_last:
@@ -59,10 +60,21 @@ async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, 
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def _parts(response: Response, asked: Asked) -> AsyncIterable[bytes]:
+    return response if asked.tasks is None else _watched(response, asked.tasks)
+
+
+async def _watched(response: Response, tasks: TaskFinder) -> AsyncIterator[bytes]:
+    """The parts, each looked at for tasks that it tells of."""
+    async for part in response:
+        tasks.feed(part)
+        yield part
+
+
 async def _within_bounds(response: Response, asked: Asked) -> AsyncIterator[bytes]:
     """The parts of an answer whose length was not announced. Raises BadAnswer where it turns out to be too long."""
     left = asked.rules.max_answer
-    async for part in response:
+    async for part in _parts(response, asked):
         left -= len(part)
         if left < 0:
             raise BadAnswer(asked.route.pool.name, Reason.TRUNCATED, "an answer over MAX_ANSWER is cut")
@@ -105,7 +117,7 @@ async def _events(response: Response, headers: list[Header], asked: Asked, send:
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     last = b""
     try:
-        async for part in response:
+        async for part in _parts(response, asked):
             passed = scanner.fitting(part if sieve is None else sieve.feed(part))
             scanner.feed(passed)
             is_over = scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -16,6 +17,7 @@ RequestId = str | int | float | None
 
 INITIALIZE: Final = "initialize"
 TOOLS_CALL: Final = "tools/call"
+VERSION_MAX: Final = 32  # characters of a protocol version: a date
 CLIENT_MAX: Final = 100  # characters of a client's name that are kept
 # What `Mcp-Name` repeats of the params (SEP-2243; tasks: SEP-2663).
 _TARGETS: Final[Mapping[str, str]] = {TOOLS_CALL: "name", "prompts/get": "name", "resources/read": "uri"}
@@ -125,7 +127,7 @@ def _message(value: Any) -> Message | BadBody:
     if not isinstance(value, dict):
         return BadBody(400, "Invalid request: a message is an object")
     request_id = value.get("id")
-    if isinstance(request_id, bool) or not isinstance(request_id, _ID_TYPES):
+    if not _is_id(request_id):
         return BadBody(400, "Invalid request: an id is a string or a number")
     fault = _fault(value)
     if fault:
@@ -134,6 +136,8 @@ def _message(value: Any) -> Message | BadBody:
         return Message(kind=Kind.RESPONSE, id=request_id)
     method, params = value["method"], value.get("params")
     named = params if isinstance(params, dict) else {}
+    if not _is_text(method) or not _is_text(_target(method, named) or ""):
+        return BadBody(400, "Invalid request: half a surrogate pair is no text", request_id)
     return Message(
         kind=Kind.REQUEST if "id" in value else Kind.NOTIFICATION,
         id=request_id,
@@ -141,6 +145,25 @@ def _message(value: Any) -> Message | BadBody:
         target=_target(method, named),
         hello=_hello(named) if method == INITIALIZE else None,
     )
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):  # 1e999
+        return False
+    return (
+        isinstance(value, _ID_TYPES) and not isinstance(value, bool) and (not isinstance(value, str) or _is_text(value))
+    )
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written down: half a surrogate pair cannot, and every reader makes something else of it."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fault(value: Mapping[str, Any]) -> str:
@@ -177,7 +200,8 @@ def _hello(params: Mapping[str, Any]) -> Hello:
     named = [client.get("name"), client.get("version")] if isinstance(client, dict) else []
     shown = " ".join(text for text in named if isinstance(text, str))
     printable = "".join(character for character in shown if character.isprintable())
-    return Hello(version if isinstance(version, str) else "", printable[:CLIENT_MAX])
+    known = version if isinstance(version, str) and version.isascii() and len(version) <= VERSION_MAX else ""
+    return Hello(known, printable[:CLIENT_MAX])
 
 
 def _weight(message: Message) -> int:
