@@ -34,7 +34,7 @@ def test_px10_two_hundred_slow_heads_are_all_closed_and_nobody_else_notices(serv
     for each in slow:
         each.close()
     assert [status_of(answer) for answer in answers] == [408] * 200
-    assert slowest < 1
+    assert slowest < 3
 
 
 def test_px10_a_byte_now_and_then_does_not_help(server):
