@@ -148,6 +148,16 @@ def test_row_34_trailers_never_become_headers(server):
     assert answer.endswith(b"POST / 1 host,connection,transfer-encoding")
 
 
+def test_px13_an_unknown_expectation_is_417_and_a_known_one_is_met(server):
+    sent = POST + b"Connection: close\r\nContent-Length: 2\r\nExpect: "
+    assert status_of(server.answer_to(sent + b"200-ok\r\n\r\nok")) == 417
+    with server.connect() as connection:
+        connection.sendall(sent + b"100-continue\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 Continue\r\n")
+        connection.sendall(b"ok")
+        assert b"POST / 2 " in whole(connection)
+
+
 def test_row_33_a_body_that_stalls_is_408(server):
     with server.connect() as connection:
         connection.sendall(POST + b"Content-Length: 100\r\n\r\nbegun")
