@@ -22,7 +22,7 @@ from sessionware.proxy.mcp.answers import as_json_rpc, bad_body, error_answer, h
 from sessionware.proxy.mcp.era import Era, era_of
 from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
 from sessionware.proxy.mcp.mirrors import header_text, mismatch
-from sessionware.proxy.metadata import Metadata
+from sessionware.proxy.metadata import Metadata, is_document
 from sessionware.proxy.old_stream import take_id
 from sessionware.proxy.pages import Pages
 from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
@@ -64,9 +64,8 @@ class Entrance:
     async def look_at(self, engine: Engine, scope: Scope, receive: Receive) -> Routed | Problem:
         """Lead the request to its pool; an MCP body is read where limits or the session depend on it."""
         method, path, raw_path = scope["method"], scope["path"], scope.get("raw_path")
-        document = await self._metadata.answer(scope)
-        if document is not None:
-            return document
+        if is_document(path):
+            return await self._metadata.answer(scope)
         route = path_fault(method, path, raw_path) or self._routes.find(path, raw_path)
         if route is None:
             return error_answer(404, "Not found: no pool has this path")
