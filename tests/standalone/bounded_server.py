@@ -140,3 +140,14 @@ def slow(release: threading.Event) -> Any:
         await echo(scope, receive, send)
 
     return app
+
+
+async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+    """More than anybody reads."""
+    if scope["type"] == "lifespan":
+        await echo(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(10_000):
+        await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        await asyncio.sleep(0)

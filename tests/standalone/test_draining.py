@@ -12,7 +12,7 @@ import pytest
 
 from sessionware.standalone.server import Drain
 from tests.serving import soon
-from tests.standalone.bounded_server import BoundedServer, slow, status_of, until_cancelled, whole
+from tests.standalone.bounded_server import BoundedServer, flood, slow, status_of, until_cancelled, whole
 from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
 
@@ -145,3 +145,14 @@ def test_a_stream_is_cut_when_the_time_is_up():
         server.ask_to_leave()
         assert b"0\r\n\r\n" not in whole(connection)
         assert server.exit_code() == 0
+
+
+def test_a_client_that_does_not_read_holds_up_no_end(caplog):
+    with BoundedServer(flood, drain=Drain(0.0, 0.2)) as server, server.connect() as connection:
+        connection.sendall(GET)
+        assert connection.recv(10)
+        began = time.monotonic()
+        server.ask_to_leave()
+        assert server.exit_code() == 0
+        assert time.monotonic() - began < 6
+    assert [record for record in caplog.records if record.exc_info] == []

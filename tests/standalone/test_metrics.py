@@ -5,6 +5,7 @@ import pytest
 
 from sessionware.client.mcp import McpClient
 from tests.serving import soon
+from tests.standalone.bounded_server import whole
 from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
 from tests.standalone.scraping import scraped
@@ -82,6 +83,17 @@ def test_an_upstream_that_takes_no_connection_is_seen(upstreams):
         assert metrics["sessionware_upstream_misses_total{pool=default,upstream=dead}"] >= 3  # probes miss it, too
         assert metrics["sessionware_requests_total{outcome=failed,pool=default}"] == 3
         assert proxy.get("/ready").json()["upstreams"]["default"]["dead"] in {"suspected", "dead"}
+
+
+def test_px18_what_never_became_a_request_is_counted_too(fresh):
+    for sent in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 40_000):
+        with fresh.connect() as connection:
+            connection.sendall(sent)
+            assert whole(connection).startswith(b"HTTP/1.1 4")
+    metrics = scraped(fresh)
+    assert metrics["sessionware_turned_away_total{status=400}"] == 1
+    assert metrics["sessionware_turned_away_total{status=431}"] == 1
+    assert metrics["sessionware_connections_open"] == 1  # the scrape's own
 
 
 def test_log02_a_thousand_ids_and_paths_make_no_series(fresh):

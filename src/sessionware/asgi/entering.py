@@ -193,6 +193,7 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
     )
     if isinstance(decision, Allowed):
+        _tell_bound(call.routed, ask.candidate, decision.answer)
         try:
             await _look_at(engine, call, decision.answer)
         except BaseException:
@@ -213,6 +214,13 @@ def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     if routed.candidate is None or caller.session is None or visit.is_default or visit.link is not None:
         return None
     return routed.candidate(caller.session.hash)
+
+
+def _tell_bound(routed: Routed | None, candidate: Binding | None, answer: Admitted) -> None:
+    if routed is None or routed.bound is None or candidate is None or answer.session is None:
+        return
+    if answer.session.bindings.get(candidate.pool) == candidate.upstream:
+        routed.bound(candidate)
 
 
 async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:

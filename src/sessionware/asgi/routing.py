@@ -22,6 +22,7 @@ class Routed(Struct, frozen=True, kw_only=True):
     `makes`: whether a session is made for a request that means none: as ON_MISSING says, always, or never. `told`
     puts a refusal into the words of the request's protocol. Only members of `groups` may come, if there are any.
     `candidate` proposes an upstream for a session, by the hash of its key; None: this request binds none.
+    `bound` is told of a proposal that was taken, and sometimes of one that had been taken before.
     """
 
     facts: Facts
@@ -29,6 +30,7 @@ class Routed(Struct, frozen=True, kw_only=True):
     makes: Makes = "as_set"
     groups: frozenset[str] = frozenset()
     candidate: Callable[[bytes], Binding | None] | None = None
+    bound: Callable[[Binding], None] | None = None
 
 
 class Route(Protocol):

@@ -22,6 +22,7 @@ HASH_BYTES: Final = 20
 TAG_ENTROPY_BYTES: Final = 7  # 56 bits, of which 11 base32 characters keep 55
 SECRET_ENTROPY_BYTES: Final = 32  # 256 bits: twice what ASVS 7.2.3 asks
 REF_LENGTH: Final = 10
+REF_BYTES: Final = 4  # of the hash, behind the bucket: eight characters
 
 _MINTED = re.compile(r"[auo][a-z2-7]{11}\.[A-Za-z0-9_-]{27,64}", re.ASCII)
 _MINTED_HEAD = re.compile(r"[auo][a-z2-7]{11}\.", re.ASCII)
@@ -194,8 +195,8 @@ def handle(key: SessionKey) -> str:
 
 
 def ref(key: SessionKey) -> str:
-    """The short form for logs; two sessions may share one."""
-    return handle(key)[:REF_LENGTH]
+    """The short form for logs; two sessions may share one: the first characters of the handle."""
+    return HANDLE_PREFIX + _base32(key.bucket.to_bytes(1, "big") + key.hash[:REF_BYTES])
 
 
 def parse_handle(text: str) -> SessionKey:

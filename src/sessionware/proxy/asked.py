@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionware.asgi.problems import NOT_A_MEMBER, Problem
-from sessionware.proxy.headers import SESSION_ID
+from sessionware.proxy.heads import Head
 from sessionware.proxy.incoming import Incoming
 from sessionware.proxy.mcp.answers import refusal, sole_request, unknown_session
 from sessionware.proxy.mcp.era import Era
@@ -40,15 +40,16 @@ class Asked:
     """
 
     __slots__ = (
-        "body", "content", "era", "has_link", "incoming", "is_interrupted", "is_result", "metadata_url", "route",
-        "rules", "tasks", "upstream",
+        "body", "content", "era", "has_link", "head", "incoming", "is_interrupted", "is_result", "metadata_url",
+        "route", "rules", "tasks", "upstream",
     )  # fmt: skip
 
-    def __init__(self, route: Route, incoming: Incoming, *, era: Era | None = None, has_link: bool = False) -> None:
+    def __init__(self, route: Route, incoming: Incoming, head: Head, *, era: Era | None = None) -> None:
         self.route = route
         self.incoming = incoming
+        self.head = head
         self.era = era
-        self.has_link = has_link  # it names a legacy session
+        self.has_link = False  # it names a legacy session
         self.rules = NO_RULES
         self.metadata_url: Callable[[], bytes | None] = nowhere
         self.content: bytes | None = None
@@ -115,10 +116,6 @@ def asked_of(scope: Mapping[str, Any]) -> Asked | None:
     """What is known of this request; None where nobody has looked at it."""
     found = scope.get(SCOPE_KEY)
     return found if isinstance(found, Asked) else None
-
-
-def names_link(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name == SESSION_ID for name, _ in headers)
 
 
 def _unproved(problem: Problem, metadata_url: bytes | None) -> Problem:

@@ -66,11 +66,8 @@ class Delivery:
 
     def _binding(self) -> str | None:
         """The upstream that its session is bound to in this pool."""
-        session, candidate = self._passage.session, self._passage.entered.ask.candidate
-        bound = None if session is None else session.record.bindings.get(self._pool)
-        if bound is not None and candidate is not None and candidate.upstream == bound:
-            self._placing.loads.bound(self._pool, bound)
-        return bound
+        session = self._passage.session
+        return None if session is None else session.record.bindings.get(self._pool)
 
     async def _first(self) -> Upstream | None:
         if self._made_at is not None:

@@ -12,16 +12,16 @@ from msgspec import Struct
 from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import Receive, Scope
 from sessionware.asgi.problems import Problem, problem
-from sessionware.asgi.reading import host_of
 from sessionware.asgi.routing import Makes, Routed
 from sessionware.core.request import Facts
-from sessionware.proxy.asked import SCOPE_KEY, Asked, names_link
-from sessionware.proxy.headers import SESSION_ID, head_fault
+from sessionware.proxy.asked import SCOPE_KEY, Asked
+from sessionware.proxy.headers import SESSION_ID
+from sessionware.proxy.heads import Head, Heads
 from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
 from sessionware.proxy.mcp.answers import as_json_rpc, bad_body, error_answer, header_mismatch
-from sessionware.proxy.mcp.era import Era, era_of
+from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
-from sessionware.proxy.mcp.mirrors import header_text, mismatch
+from sessionware.proxy.mcp.mirrors import mismatch
 from sessionware.proxy.metadata import Metadata, is_document
 from sessionware.proxy.old_stream import take_id
 from sessionware.proxy.pages import Pages
@@ -52,9 +52,11 @@ class Entrance:
 
     def __init__(self, routes: Routes, placing: Placing, door: Door, *, metadata: Metadata) -> None:
         self._routes = routes
+        self._bound = placing.loads.bound
         self._candidates = {pool: partial(placing.candidate, pool) for pool in placing.fleet.pools}
         self._door = door
         self._metadata = metadata
+        self._heads = Heads()
 
     def told(self, scope: Scope, answer: Problem) -> Problem:
         """A refusal from before anybody has looked: on a path of MCP it is a JSON-RPC error."""
@@ -63,55 +65,72 @@ class Entrance:
 
     async def look_at(self, engine: Engine, scope: Scope, receive: Receive) -> Routed | Problem:
         """Lead the request to its pool; an MCP body is read where limits or the session depend on it."""
+        route = await self._led(scope)
+        if isinstance(route, Problem):
+            return route
+        head = self._heads.of(scope["headers"])
+        refused = self._refusal(engine, scope, route, head)
+        if refused is not None:
+            return refused
+        if route.role is Role.HTTP:
+            return self._look_at_http(engine, scope, Asked(route, Incoming(receive), head))
+        era = head.era if route.role is Role.MCP else Era.LEGACY
+        asked = Asked(route, Incoming(receive, at_most=self._door.max_body), head, era=era)
+        fault = None if route.role is Role.MCP else take_id(scope, route)
+        return fault or await self._look_at_mcp(engine, scope, asked)
+
+    async def _led(self, scope: Scope) -> Route | Problem:
+        """Where the path leads."""
         method, path, raw_path = scope["method"], scope["path"], scope.get("raw_path")
+        usual = self._routes.at_once(method, path, raw_path)
+        if usual is not None:
+            return usual
         if is_document(path):
             return await self._metadata.answer(scope)
         route = path_fault(method, path, raw_path) or self._routes.find(path, raw_path)
         if route is None:
             return error_answer(404, "Not found: no pool has this path")
-        if isinstance(route, BadPath):
-            return error_answer(route.status, route.message)
-        refused = self._refusal(engine, scope, route)
-        if refused is not None:
-            return refused
-        if route.role is Role.HTTP:
-            rules = self._door.rules.get(route.pool.name, NO_RULES)
-            asked = scope[SCOPE_KEY] = Asked(route, Incoming(receive))
-            facts = Facts(method=method, path=path, pool=route.pool.name)
-            # Nothing behind us writes to a session: one that waits to be written to would never be there.
-            makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
-            candidate = self._candidates[route.pool.name]
-            return Routed(facts=facts, told=asked.turned_away, makes=makes, groups=rules.groups, candidate=candidate)
-        fault = None if route.role is Role.MCP else take_id(scope, route)
-        return fault or await self._look_at_mcp(engine, scope, Incoming(receive, at_most=self._door.max_body), route)
+        return error_answer(route.status, route.message) if isinstance(route, BadPath) else route
 
-    async def _look_at_mcp(self, engine: Engine, scope: Scope, incoming: Incoming, route: Route) -> Routed | Problem:
-        era = era_of(_header(scope, b"mcp-protocol-version")) if route.role is Role.MCP else Era.LEGACY
-        if era is Era.MODERN:  # it has no such sessions: an id that a client sends all the same means nothing
+    def _look_at_http(self, engine: Engine, scope: Scope, asked: Asked) -> Routed:
+        scope[SCOPE_KEY], name = asked, asked.route.pool.name
+        facts = Facts(method=scope["method"], path=scope["path"], pool=name)
+        # Nothing behind us writes to a session: one that waits to be written to would never be there.
+        makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
+        return Routed(
+            facts=facts, told=asked.turned_away, makes=makes, candidate=self._candidates[name],
+            bound=self._bound, groups=self._door.rules.get(name, NO_RULES).groups,
+        )  # fmt: skip
+
+    async def _look_at_mcp(self, engine: Engine, scope: Scope, asked: Asked) -> Routed | Problem:
+        route = asked.route
+        if asked.era is Era.MODERN and asked.head.has_link:
+            # It has no such sessions: an id that a client sends all the same means nothing.
             scope["headers"] = [pair for pair in scope["headers"] if pair[0] != SESSION_ID]
         rules = self._door.rules.get(route.pool.name, NO_RULES)
         if rules.tools is not None:  # what is looked through must be readable
             others = [pair for pair in scope["headers"] if pair[0] != ACCEPT_ENCODING]
             scope["headers"] = [*others, (ACCEPT_ENCODING, b"identity")]
-        asked = scope[SCOPE_KEY] = Asked(route, incoming, era=era, has_link=names_link(scope["headers"]))
+        scope[SCOPE_KEY] = asked
+        asked.has_link = asked.era is Era.LEGACY and (asked.head.has_link or route.role is Role.MESSAGES)
         asked.rules, asked.metadata_url = rules, partial(self._metadata.url, scope, route.pool)
         asked.is_result = self._door.is_result
-        facts = _facts(scope, route)
-        if scope["method"] == "POST" and (rules.tools is not None or _is_read(engine, era, facts)):
-            fault = await self._read(scope, asked)
+        facts = _facts(scope, asked)
+        if scope["method"] == "POST" and (rules.tools is not None or _is_read(engine, asked.era, facts)):
+            fault = await self._read(asked)
             if fault is not None:
                 return fault
             if asked.body is not None and asked.body.is_mixed and engine.runtime.policy.minds_requests:
                 return error_answer(400, "Invalid request: limits tell requests apart here, send one message each")
-            facts = _facts(scope, route, asked)
+            facts = _facts(scope, asked)
         return Routed(
             facts=facts, told=asked.turned_away, makes=_makes(asked, facts), groups=rules.groups,
-            candidate=self._candidates[route.pool.name],
+            candidate=self._candidates[route.pool.name], bound=self._bound,
         )  # fmt: skip
 
-    def _refusal(self, engine: Engine, scope: Scope, route: Route) -> Problem | None:
+    def _refusal(self, engine: Engine, scope: Scope, route: Route, head: Head) -> Problem | None:
         """What is wrong with a request's head, whoever sends it."""
-        fault = head_fault(scope["headers"])
+        fault = head.fault
         if fault is not None:
             return _refused(route, fault.status, fault.message, "invalid_request")
         if not route.allows(scope["method"]):
@@ -119,13 +138,12 @@ class Entrance:
             return error_answer(405, f"Method not allowed: {scope['method'][:16]}", headers=[(b"allow", allowed)])
         # An app has its own mind about other pages, unless a list says it for all.
         is_judged = route.is_mcp or bool(self._door.pages.listed)
-        origin = _header(scope, b"origin")
-        if is_judged and not self._door.pages.may_ask(origin, host=host_of(scope)):
-            engine.runtime.telemetry.cross_site(origin or "")
+        if is_judged and head.origin is not None and not self._door.pages.may_ask(head.origin, host=head.host):
+            engine.runtime.telemetry.cross_site(head.origin)
             return _refused(route, 403, "Origin not allowed", "origin_not_allowed")
         return None
 
-    async def _read(self, scope: Scope, asked: Asked) -> Problem | None:
+    async def _read(self, asked: Asked) -> Problem | None:
         """Read the whole body; says what is wrong with it."""
         try:
             content = await asked.incoming.whole()
@@ -133,7 +151,7 @@ class Entrance:
             return error_answer(413, f"Request body too large: at most {self._door.max_body} bytes")
         except ClientGone:
             return error_answer(CLIENT_CLOSED, "The request was not finished")
-        version = _header(scope, b"mcp-protocol-version") if asked.era is Era.LEGACY else "2025-11-25"
+        version = asked.head.version if asked.era is Era.LEGACY else "2025-11-25"
         if len(content) > READ_AT_ONCE:
             body = await asyncio.to_thread(read_body, content, version=version, at_most=self._door.max_body)
         else:
@@ -142,27 +160,26 @@ class Entrance:
             return bad_body(body)
         asked.content, asked.body = content, body
         if asked.era is Era.MODERN:
-            method, name = _header(scope, b"mcp-method"), _header(scope, b"mcp-name")
-            difference = mismatch(body, method=method, name=name)
+            difference = mismatch(body, method=asked.head.method, name=asked.head.name)
             if difference is not None:
                 return header_mismatch(difference, asked.request_id)
         return None
 
 
-def _is_read(engine: Engine, era: Era, facts: Facts) -> bool:
+def _is_read(engine: Engine, era: Era | None, facts: Facts) -> bool:
     """Whether the body must be known: a modern one only where its headers would be believed."""
     return era is Era.LEGACY or facts.is_lifecycle or engine.runtime.policy.minds_requests
 
 
-def _facts(scope: Scope, route: Route, asked: Asked | None = None) -> Facts:
+def _facts(scope: Scope, asked: Asked) -> Facts:
     """What limits may look at: of the body, if it was read, else of the headers that repeat it."""
-    mcp_method, tool, count = "", "", 1
-    if asked is not None and asked.body is not None:
+    mcp_method, tool, count, route = "", "", 1, asked.route
+    if asked.body is not None:
         leading = asked.body.leading
         mcp_method, tool, count = leading.method, leading.tool, asked.body.count
-    elif era_of(_header(scope, b"mcp-protocol-version")) is Era.MODERN:
-        mcp_method = header_text(_header(scope, b"mcp-method")) or ""
-        tool = (header_text(_header(scope, b"mcp-name")) or "") if mcp_method == TOOLS_CALL else ""
+    elif asked.era is Era.MODERN:
+        mcp_method = asked.head.mcp_method
+        tool = asked.head.target if mcp_method == TOOLS_CALL else ""
     return Facts(
         method=scope["method"], path=scope["path"], is_mcp=True, pool=route.pool.name,
         mcp_method=mcp_method, tool=tool, count=count,
@@ -177,7 +194,3 @@ def _makes(asked: Asked, facts: Facts) -> Makes:
 
 def _refused(route: Route, status: int, message: str, code: str) -> Problem:
     return error_answer(status, message) if route.is_mcp else problem(status, message, code)
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.strip(b" \t").decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from sessionware.core.admission import Binding
 from sessionware.core.store import Query, Store
 from sessionware.errors import StoreUnavailable
 
@@ -19,9 +20,9 @@ class Loads:
         """The sessions of a pool by the name of their upstream."""
         return self._counted.get(pool, {})
 
-    def bound(self, pool: str, upstream: str) -> None:
-        """A session of this worker's has just been bound."""
-        self._counted.setdefault(pool, Counter())[upstream] += 1
+    def bound(self, binding: Binding) -> None:
+        """A session of this worker's has just been bound, or was before: then it counts twice until the next count."""
+        self._counted.setdefault(binding.pool, Counter())[binding.upstream] += 1
 
     async def count(self, store: Store, *, now: int) -> None:
         """Ask the store; a store that is away leaves what was known."""

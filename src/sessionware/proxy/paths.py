@@ -69,6 +69,7 @@ class Routes:
 
     def __init__(self, pools: Iterable[Pool]) -> None:
         self._exact: dict[str, Route] = {}
+        self._written: dict[str, bytes] = {}  # the same paths as most clients write them
         self._http: dict[str, Pool] = {}
         for pool in pools:
             match pool.kind:
@@ -79,6 +80,13 @@ class Routes:
                     self._exact[messages_path(pool)] = Route(pool, Role.MESSAGES)
                 case "http":
                     self._http[pool.name] = pool
+        self._written = {path: path.encode() for path in self._exact}
+
+    def at_once(self, method: str, path: str, raw_path: bytes | None) -> Route | None:
+        """Where an MCP path leads that is written as we write it, so that nothing can be wrong with it; else None."""
+        if raw_path is None or method == "CONNECT" or self._written.get(path) != raw_path:
+            return None
+        return self._exact[path]
 
     def find(self, path: str, raw_path: bytes | None = None) -> Route | BadPath | None:
         """Where the path leads; None: to no pool. `path` is decoded, `raw_path` is as the client wrote it."""

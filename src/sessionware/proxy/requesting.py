@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from sessionware.asgi.messages import Scope
 from sessionware.asgi.passage import Passage
@@ -12,9 +12,9 @@ from sessionware.config.proxy_settings import Selection
 from sessionware.core.session import Link
 from sessionware.core.store import LINKS_MAX
 from sessionware.proxy.asked import Asked
-from sessionware.proxy.blocks import Blocks, Key
 from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
-from sessionware.proxy.hop_by_hop import Header, nominated
+from sessionware.proxy.heads import VARYING, Key
+from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.incoming import KEPT_MAX
 from sessionware.proxy.paths import Role, upstream_target
 from sessionware.proxy.standing import Upstream
@@ -23,8 +23,6 @@ from sessionware.proxy.wire import Deadlines, HeaderBlock, UpstreamRequest, bloc
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _LENGTH: Final = b"content-length"
-# Another one with every request, and nothing that anybody rests on: written anew beside what is remembered.
-_VARYING: Final = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 
 
 class PoolTerms(Struct, frozen=True, kw_only=True):
@@ -35,7 +33,6 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
     max_links: int = LINKS_MAX
     revives: bool = False  # ON_UPSTREAM_LOST=reinitialize
     selection: Selection = "least_sessions"
-    blocks: Blocks = field(default_factory=Blocks)
 
 
 class Requesting:
@@ -90,22 +87,16 @@ class Requesting:
 
     def _block(self, upstream: Upstream, session_id: str | None) -> HeaderBlock:
         """The same as it is written: remembered where this client has sent the same before."""
-        given: list[Header] = []
-        varying: list[Header] = []
-        for pair in self._scope["headers"]:
-            name = pair[0]
-            if name in _VARYING:
-                varying.append(pair)
-            elif name != _LENGTH:
-                given.append(pair)
-        key: Key = (upstream.name, session_id, *self._who(), *given)
-        block = self._terms.blocks.get(key)
+        head, headers = self._asked.head, self._scope["headers"]
+        if not head.is_plain:
+            return block_of(self.headers(upstream, session_id))
+        key: Key = (self._asked.route.pool.name, upstream.name, session_id, *self._who())
+        block = head.blocks.get(key)
         if block is None:
             written = self.headers(upstream, session_id)
-            if nominated(given):  # it may have named any of them
-                return block_of(written)
-            block = block_of([pair for pair in written if pair[0] not in _VARYING])
-            self._terms.blocks.put(key, given, block)
+            block = block_of([pair for pair in written if pair[0] not in VARYING])
+            head.remember(key, block)
+        varying = [pair for pair in headers if pair[0] in VARYING and pair[0] != _LENGTH]
         return HeaderBlock(block.lines + block_of(varying).lines) if varying else block
 
     def _who(self) -> tuple[object, ...]:

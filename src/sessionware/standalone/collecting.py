@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,15 @@ from sessionware.standalone.traffic import Traffic
 SAMPLE_MAX: Final = 200  # sessions that are looked at for their age and size
 STORE_WITHIN_S: Final = 2.0
 _MEMORY: Final = Path("/proc/self/statm")
+
+
+def of_door(connections: int, turned_away: Mapping[int, int]) -> Iterator[Any]:
+    """What has come to the door, and what of it was refused before it was a request."""
+    yield _gauge("sessionware_connections_open", "Connections of clients", connections)
+    refused = CounterMetricFamily("sessionware_turned_away", "Refused before they were requests", labels=["status"])
+    for status, number in turned_away.items():
+        refused.add_metric([str(status)], number)
+    yield refused
 
 
 def of_worker(traffic: Traffic, fleet: Fleet) -> Iterator[Any]:

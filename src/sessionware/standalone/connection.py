@@ -210,6 +210,7 @@ class Connection(HttpToolsProtocol):
         """Say why, where no answer has begun, and close. A body of JSON-RPC keeps MCP clients in their era."""
         if self.transport.is_closing():
             return
+        self._watch.turned_away[status] += 1
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_refusal(status, message, extra))
         self.transport.close()

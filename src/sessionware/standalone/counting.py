@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sessionware.assembly.proxying import Assembled
-from sessionware.standalone.collecting import of_store, of_worker
+from sessionware.standalone.collecting import of_door, of_store, of_worker
 from sessionware.standalone.families import Family, families_of, merged, shown
+from sessionware.standalone.server import Server
 from sessionware.standalone.siblings import Siblings
 from sessionware.standalone.traffic import Traffic
 from sessionware.telemetry.prometheus import Collector
@@ -20,10 +21,12 @@ class Counting:
     def __init__(self, ready: Assembled, traffic: Traffic, *, folder: Path | None = None) -> None:
         self.traffic = traffic
         self._ready = ready
+        self._server: Server | None = None
         self._siblings = None if folder is None else Siblings(folder, self.own)
 
-    async def open(self) -> None:
-        """Answer siblings from now on."""
+    async def open(self, server: Server) -> None:
+        """Count what comes to this server's doors too, and answer siblings from now on."""
+        self._server = server
         if self._siblings is not None:
             await self._siblings.open()
 
@@ -47,4 +50,6 @@ class Counting:
         engine = self._ready.front.sessionware.at_work
         if engine is not None:
             yield from Collector(engine.runtime.telemetry.counts).collect()
+        if self._server is not None:
+            yield from of_door(len(self._server.connections), self._server.turned_away)
         yield from of_worker(self.traffic, self._ready.app.placing.fleet)

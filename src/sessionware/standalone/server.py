@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -23,7 +23,7 @@ STOPPED: Final = 0
 CANNOT_START: Final = 2
 CUT: Final = 130  # a second SIGINT
 BACKLOG: Final = 2048
-LAST_WORDS_S: Final = 2.0  # for what runs on behind a connection that was cut
+LAST_WORDS_S: Final = 1.0  # for what runs on behind a connection that was cut
 GOODBYE_S: Final = 5.0  # for the store and the upstreams
 
 log: Final = logging.getLogger("sessionware")
@@ -55,6 +55,11 @@ class Server:
         self._state = ServerState()
         self._watch = Watch(bounds, self._state)
         self._lifespan = LifespanOn(self._configs[0])
+
+    @property
+    def turned_away(self) -> Mapping[int, int]:
+        """How often a client was refused before there was a request, by status."""
+        return self._watch.turned_away
 
     @property
     def connections(self) -> Collection[Any]:
@@ -112,14 +117,11 @@ class Server:
 
     async def _let_go(self) -> None:
         """What ran for those connections ends with them; what does not is cancelled."""
-        tasks = list(self._state.tasks)
-        if not tasks:
-            return
-        await asyncio.wait(tasks, timeout=LAST_WORDS_S)
-        for each in self._state.connections:
-            if each.transport is not None:
-                each.transport.abort()
-        for task in tasks:
+        await _over(self._state.tasks, LAST_WORDS_S)
+        for each in list(self._state.connections):
+            each.transport.abort()  # its client reads so slowly that not even our last words are gone
+        await _over(self._state.tasks, LAST_WORDS_S)
+        for task in list(self._state.tasks):
             task.cancel()
 
 
@@ -130,6 +132,13 @@ def _config(app: App) -> Config:
     )  # fmt: skip
     config.load()
     return config
+
+
+async def _over(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for them to end, but not longer."""
+    running = list(tasks)
+    if running:
+        await asyncio.wait(running, timeout=seconds)
 
 
 async def _at_most(work: Awaitable[Any], seconds: float) -> None:

@@ -16,6 +16,7 @@ from sessionware.standalone.bounds import Bounds
 
 LOOK_EVERY_S: Final = 0.5
 RETRY_MS: Final = 1_000
+TURNED_AWAY: Final = (400, 408, 431, 503)
 PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
 
 
@@ -26,6 +27,7 @@ class Watch:
         """Needs a running event loop."""
         self.bounds = bounds
         self.is_leaving = False  # no connection is kept alive any more
+        self.turned_away = dict.fromkeys(TURNED_AWAY, 0)  # by status: what never became a request
         self._state = state
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
@@ -63,6 +65,7 @@ class Watch:
             if scope["path"] in PROBES:
                 await app(scope, receive, _closing(send))
             else:
+                self.turned_away[503] += 1
                 await respond(_closing(send), unavailable("Too many connections", retry_after_ms=RETRY_MS))
 
         return answer

@@ -52,11 +52,11 @@ def work(loaded: Loaded, seat: Seat) -> int:
 
 
 def log_as(loaded: Loaded) -> None:
-    """What we log and what uvicorn does, in one format."""
+    """What we log, and what everybody else in this process does, in one format."""
     settings = loaded.settings
     configure_logging(settings.log_format, settings.log_level)
-    ours, theirs = logging.getLogger("sessionware"), logging.getLogger("uvicorn")
-    theirs.handlers, theirs.propagate = ours.handlers, False
+    ours, theirs = logging.getLogger("sessionware"), logging.getLogger()
+    theirs.handlers = ours.handlers
     theirs.setLevel(max(ours.level, logging.WARNING))  # starts and ends are told by us
 
 
@@ -72,7 +72,7 @@ async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
     counting = Counting(ready, traffic, folder=seat.folder)
     doors = _doors(ready, seat, leaving=leaving, counting=counting, access_log=access_log)
     server = Server(doors, bounds=bounds_of_process(), drain=_drain(proxy), leaving=leaving)
-    await counting.open()
+    await counting.open(server)
     try:
         return await server.run(seat.started)
     finally:
