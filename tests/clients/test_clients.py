@@ -150,6 +150,24 @@ def test_a_refusal_is_understood_and_nobody_changes_era_for_it(client, upstreams
     assert refused.data["retry_after_ms"] > 0
 
 
+def test_a49_a_tool_that_is_not_offered_is_no_reason_to_change_era(client, upstreams):
+    """Hidden from the list, refused when called: the client hears why, and goes on in its session."""
+    pools = {"default": {"tools": {"exclude": ["whoami"]}}}
+
+    async def story(server):
+        async with connecting(client, server, "alice", "one") as caller:
+            version = caller.version
+            with pytest.raises(Refused) as refused:
+                await caller.call("whoami")
+            assert refused.value.code == (-31403 if is_legacy(client) else -31404)
+            assert refused.value.data["code"] == "tool_not_available"
+            assert int(await caller.call("pid")) in {each.pid for each in upstreams}
+            assert caller.version == version
+
+    with serving(urls(upstreams), pools=pools, **TOKENS) as server:
+        asyncio.run(story(server))
+
+
 def test_who_may_call_nothing_more_still_connects_in_its_own_era(client, upstreams):
     """A 429 to the probe would lock a client into the other era."""
 

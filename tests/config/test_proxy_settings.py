@@ -73,13 +73,14 @@ def test_every_value_is_read():
         UPSTREAM_SELECTION="hash", ON_UPSTREAM_LOST="reinitialize", UPSTREAM_CONNECT_TIMEOUT="250ms",
         UPSTREAM_TIMEOUT="5m", STREAM_IDLE_TIMEOUT="off", MAX_BODY="16M", MCP_LIMIT_ANSWER="tool_result",
         UPSTREAM_AUTHORIZATION="Bearer ours", ADMIN_BIND="127.0.0.1:9090", DRAIN_DELAY="0", DRAIN_TIMEOUT="10s",
+        MAX_ANSWER="1M",
     )  # fmt: skip
     assert loaded.problems == ()
     assert loaded.proxy == ProxySettings(
         upstreams="http://a:9001/mcp", upstream_selection="hash", on_upstream_lost="reinitialize",
         upstream_connect_timeout=250, upstream_timeout=300_000, stream_idle_timeout=0, max_body=16 << 20,
         mcp_limit_answer="tool_result", forward_authorization="strip", upstream_authorization="Bearer ours",
-        admin_bind="127.0.0.1:9090", drain_delay=0, drain_timeout=10_000,
+        admin_bind="127.0.0.1:9090", drain_delay=0, drain_timeout=10_000, max_answer=1 << 20,
     )  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def test_every_value_is_read():
         ("UPSTREAM_TIMEOUT", "soon", "is no duration"),
         ("UPSTREAM_TIMEOUT", "0", "out of bounds"),
         ("MAX_BODY", "4 MB", "is no size"),
+        ("MAX_ANSWER", "10", "is out of bounds"),
         ("FORWARD_AUTHORIZATION", "yes", "auto, strip, forward"),
         ("ADMIN_BIND", "9090", "127.0.0.1:9090"),
         ("ADMIN_BIND", "127.0.0.1:99999", "host and port"),
@@ -206,6 +208,30 @@ def test_what_is_hardly_meant_is_said():
     assert "is short" in proxy(UPSTREAM_TIMEOUT="30s").warnings[0]
     assert "no credential is checked" in proxy(HOST="0.0.0.0").warnings[0]
     assert "passed through" in proxy(FORWARD_AUTHORIZATION="auto").warnings[0]
+    issuer = {"JWT_ISSUER": "https://login.test", "JWT_AUDIENCE": "mcp", "HOST": "0.0.0.0"}
+    assert "where tokens are issued" in proxy(**issuer).warnings[0]
+    assert proxy(**issuer, PUBLIC_URL="https://mcp.test").warnings == ()
+    assert proxy(MAX_ANSWER="off").proxy.max_answer == 0
+
+
+def test_what_a_pool_asks_for_in_vain_is_doubted(tmp_path):
+    file = tmp_path / "sessionware.toml"
+    file.write_text(
+        """
+        [pools.a]
+        upstreams = ["http://a:1/mcp"]
+        required_groups = ["staff"]
+        [pools.b]
+        kind = "http"
+        upstreams = ["http://b:1"]
+        tools = {exclude = ["x"]}
+        """
+    )
+    found = survey(environ={"SESSIONWARE_FORWARD_AUTHORIZATION": "strip"}, file=file, for_proxy=True)
+    assert [warning.partition(":")[0] for warning in found.warnings] == [
+        "[pools.a] required_groups asks for an identity, and no credential is verified here",
+        "[pools.b] tools does nothing",
+    ]
 
 
 def test_an_address_to_listen_on_has_two_parts():

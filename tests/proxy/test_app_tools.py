@@ -1,12 +1,14 @@
 """Tools that a pool does not offer are in no list, and a call of one reaches no upstream, in both eras (A49)."""
 
 import json
+import threading
 
 import httpx2
 import pytest
 
 from sessionware.client.mcp import McpClient
 from sessionware.client.mcp_messages import McpRefused
+from sessionware.proxy.fleet import pause
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, serving, token
 from tests.proxy.stories import FORMS, LATER, LIST, asked, begun, call, modern, text
@@ -119,3 +121,72 @@ def test_other_answers_pass_untouched():
     with telling(told) as upstream, serving(upstream.url, **CHOSEN) as door:
         answer = httpx2.post(f"{door.url}/mcp", headers=modern("tools/call", "pid"), json=call("pid"))
     assert '{"name": "whoami"}' in answer.text
+
+
+def old_style(headers=(), after=b""):
+    """A server of 2024-11-05 that lists its tools at once on its stream."""
+    listed = b"event: message\ndata: " + json.dumps(TOOLS).encode() + b"\n\n"
+    kinds = (("content-type", "text/event-stream"), *headers)
+
+    def answer(seen):
+        if seen.method == "GET":
+            return Told(
+                [b"event: endpoint\ndata: /messages?id=1\n\n" + listed[:40], listed[40:] + after], headers=kinds
+            )
+        return Told([b"Accepted"], status=202, headers=(("content-type", "text/plain"),))
+
+    return answer
+
+
+def test_an_old_server_s_stream_lists_no_hidden_tool():
+    """A49 for HTTP+SSE (2024-11-05)."""
+    pools = {"old": {"tools": {"exclude": ["whoami"]}}}
+    with telling(old_style(), "/sse") as upstream, serving(f"old[sse]={upstream.url}", pools=pools) as door:
+        answer = httpx2.get(f"{door.url}/old/sse", headers={"Accept": "text/event-stream"})
+    assert "event: endpoint\ndata: /old/messages?session_id=" in answer.text
+    assert '"pid"' in answer.text
+    assert "whoami" not in answer.text
+    zipped = old_style((("content-encoding", "gzip"),))
+    with telling(zipped, "/sse") as upstream, serving(f"old[sse]={upstream.url}", pools=pools) as door:
+        assert httpx2.get(f"{door.url}/old/sse").status_code == 502
+
+
+def test_a_hidden_call_to_an_old_server_reaches_no_upstream():
+    pools = {"old": {"tools": {"exclude": ["whoami"]}}}
+    over = threading.Event()
+    with telling(held_open(over), "/sse") as upstream, serving(f"old[sse]={upstream.url}", pools=pools) as door:
+        with httpx2.stream("GET", f"{door.url}/old/sse") as stream:
+            lines = stream.iter_lines()
+            endpoint = next(line for line in lines if line.startswith("data: ")).removeprefix("data: ")
+            hidden = httpx2.post(f"{door.url}{endpoint}", json=call("whoami"))
+            assert (hidden.status_code, hidden.json()["error"]["code"], hidden.json()["id"]) == (403, -31403, 5)
+            assert httpx2.post(f"{door.url}{endpoint}", json=call("pid")).status_code == 202
+        over.set()
+        assert [json.loads(each.body)["params"]["name"] for each in upstream.seen if each.method == "POST"] == ["pid"]
+
+
+def held_open(over):
+    """Opens a stream, which lasts until it is over."""
+
+    async def parts():
+        yield b"event: endpoint\ndata: /messages?id=1\n\n"
+        while not over.is_set():
+            await pause(0.05)
+            yield b": \n\n"
+
+    def answer(seen):
+        if seen.method == "POST":
+            return Told([b"Accepted"], status=202, headers=(("content-type", "text/plain"),))
+        return Told(parts, headers=(("content-type", "text/event-stream"),))
+
+    return answer
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_an_event_that_is_too_long_ends_an_old_server_s_stream(hides):
+    pools = {"old": {"tools": {"exclude": ["whoami"]}}} if hides else {}
+    long = old_style(after=b"data: " + b"x" * 5000 + b"\n\ndata: never\n\n")
+    with telling(long, "/sse") as upstream, serving(f"old[sse]={upstream.url}", pools=pools, max_answer="4k") as door:
+        answer = httpx2.get(f"{door.url}/old/sse")
+    assert '"pid"' in answer.text
+    assert "never" not in answer.text

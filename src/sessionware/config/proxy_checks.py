@@ -30,6 +30,9 @@ def proxy_doubts(case: Case) -> Iterator[str]:
     yield from _first_byte(case, case.proxy)
     yield from _open_door(case)
     yield from _passed_through(case, case.proxy)
+    yield from _unknown_issuer(case)
+    yield from _closed_pools(case, case.proxy)
+    yield from _idle_choices(case.proxy)
 
 
 def _upstreams(case: Case, proxy: ProxySettings) -> Iterator[str]:
@@ -91,6 +94,28 @@ def _open_door(case: Case) -> Iterator[str]:
             f"{case.named('host')} {settings.host} is public and no credential is checked: whoever reaches it may call "
             "every tool (JWT_ISSUER, API_KEYS_FILE)"
         )
+
+
+def _unknown_issuer(case: Case) -> Iterator[str]:
+    """RFC 9728: only an absolute URL of ours can lead a client to where it gets a token."""
+    settings = case.settings
+    if settings.verifies_tokens and settings.public_url is None and not is_loopback(settings.host):
+        yield "SESSIONWARE_PUBLIC_URL is unset: clients are not told where tokens are issued (a 401 says only Bearer)"
+
+
+def _closed_pools(case: Case, proxy: ProxySettings) -> Iterator[str]:
+    for pool in proxy.pools:
+        if pool.required_groups and not case.settings.proves_users:
+            yield (
+                f"[pools.{pool.name}] required_groups asks for an identity, and no credential is verified here: nobody "
+                "gets in"
+            )
+
+
+def _idle_choices(proxy: ProxySettings) -> Iterator[str]:
+    for pool in proxy.pools:
+        if pool.kind == "http" and (pool.include or pool.exclude):
+            yield f"[pools.{pool.name}] tools does nothing: plain HTTP servers (kind http) have no tools"
 
 
 def _passed_through(case: Case, proxy: ProxySettings) -> Iterator[str]:

@@ -253,9 +253,24 @@ _LIMITS = _section(
 _EDGE = _section(
     "The edge",
     {
-        "PUBLIC_URL": (text(shapes.public_url, "URL"), "how the world reaches us"),
-        "ALLOWED_ORIGINS": (texts(shapes.origin, "origins"), "other origins whose pages may call us (CORS, CSRF)"),
-        "ALLOWED_HOSTS": (texts(shapes.host, "hosts"), "the only `Host` values that are served (DNS rebinding)"),
+        "PUBLIC_URL": (
+            text(shapes.public_url, "URL"),
+            "how the world reaches us; the proxy leads MCP clients from here to where tokens are issued (RFC 9728)",
+        ),
+        "ALLOWED_ORIGINS": (
+            texts(shapes.origin, "origins"),
+            (
+                "other origins whose pages may call us (CORS, CSRF); unset, the proxy lets only pages of this machine "
+                "speak to MCP servers while HOST is a loopback address, else only those of the same host"
+            ),
+        ),
+        "ALLOWED_HOSTS": (
+            texts(shapes.host, "hosts"),
+            (
+                "the only `Host` values that are served (DNS rebinding): `api.example.com`, `*.example.com`, "
+                "`localhost:*`; unset, the proxy answers on a loopback HOST to localhost and PUBLIC_URL's host alone"
+            ),
+        ),
         "HOST": (text(shapes.listening_host, "address", off=False), "where `sessionware` itself listens"),
         "PORT": (number(0, 65535), "and its port; 0: any free one"),
         "WORKERS": (number(1, 1024), "its processes; more than one need a store that they share"),

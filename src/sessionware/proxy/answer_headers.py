@@ -133,6 +133,11 @@ def is_json(headers: Sequence[Header]) -> bool:
     return any(kind.partition(b";")[0].strip(b" \t").lower() == b"application/json" for kind in kinds)
 
 
+def is_encoded(headers: Sequence[Header]) -> bool:
+    """Whether the body is compressed; nobody here looks into that."""
+    return any(name.lower() == b"content-encoding" and value.lower() != b"identity" for name, value in headers)
+
+
 def location(value: bytes, passage: Passage) -> bytes | None:
     """Where a redirect of the upstream leads, as our clients reach it; None: to another place than the upstream.
 

@@ -22,7 +22,7 @@ from sessionware.proxy.mcp.answers import as_json_rpc, bad_body, error_answer, h
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
 from sessionware.proxy.mcp.mirrors import mismatch
-from sessionware.proxy.metadata import Metadata
+from sessionware.proxy.metadata import Metadata, is_document
 from sessionware.proxy.old_stream import take_id
 from sessionware.proxy.pages import Pages
 from sessionware.proxy.paths import METHODS, BadPath, Role, Route, Routes, path_fault
@@ -85,9 +85,8 @@ class Entrance:
         usual = self._routes.at_once(method, path, raw_path)
         if usual is not None:
             return usual
-        document = await self._metadata.answer(scope)
-        if document is not None:
-            return document
+        if is_document(path):
+            return await self._metadata.answer(scope)
         route = path_fault(method, path, raw_path) or self._routes.find(path, raw_path)
         if route is None:
             return error_answer(404, "Not found: no pool has this path")
@@ -100,7 +99,7 @@ class Entrance:
         makes: Makes = "always" if engine.options.has_cookie and engine.options.on_missing == "auto" else "as_set"
         return Routed(
             facts=facts, told=asked.turned_away, makes=makes, candidate=self._candidates[name],
-            bound=self._bound,            groups=self._door.rules.get(name, NO_RULES).groups,
+            bound=self._bound, groups=self._door.rules.get(name, NO_RULES).groups,
         )  # fmt: skip
 
     async def _look_at_mcp(self, engine: Engine, scope: Scope, asked: Asked) -> Routed | Problem:

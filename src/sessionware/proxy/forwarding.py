@@ -159,7 +159,7 @@ class Forwarding:
             stream = OldStream(upstream, response, asked, self._passage)
             await stream.run(headers, send, within=self._terms.deadlines.head, at_most=self._terms.max_links)
             return
-        if asked.era is Era.MODERN and is_good:
+        if asked.era is Era.MODERN and is_good and not asked.route.pool.is_single:
             asked.tasks = self._placing.tasks.finder(self._passage, upstream.name)
         await relay(response, headers, asked, send)
 

@@ -52,11 +52,9 @@ class Metadata:
         resource = self._resource(scope, pool)
         return None if resource is None else _well_known(resource).encode()
 
-    async def answer(self, scope: Scope) -> Problem | None:
-        """The document that is asked for; None: the path is none of a document's. Nobody needs a credential for it."""
+    async def answer(self, scope: Scope) -> Problem:
+        """The document that is asked for, if there is one. Nobody needs a credential for it."""
         path: str = scope["path"]
-        if path != WELL_KNOWN and not path.startswith(f"{WELL_KNOWN}/"):
-            return None
         if scope["method"] not in {"GET", "HEAD"}:
             return error_answer(405, "Method not allowed: a document is read", headers=[(b"allow", b"GET, HEAD")])
         pool = self._pool_at(scope, path.removeprefix(WELL_KNOWN).rstrip("/"))
@@ -111,6 +109,11 @@ class Metadata:
                     kept = {name: value for name, value in found.items() if name != "signed_metadata"}
                     return _document(kept | {"resource": resource})
         return error_answer(404, "Not found: no upstream says where its tokens are issued")
+
+
+def is_document(path: str) -> bool:
+    """Whether what is asked for is a document about a resource."""
+    return path.startswith(WELL_KNOWN) and path[len(WELL_KNOWN) :][:1] in {"", "/"}
 
 
 def challenge(metadata_url: bytes | None, *, error: str = "") -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,7 @@ from sessionware.asgi.refusing import respond
 from sessionware.core.ids import SessionKey
 from sessionware.errors import StoreUnavailable
 from sessionware.proxy.affinity import Begun, forget_unused, remember
+from sessionware.proxy.answer_headers import is_encoded
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.faults import unusable
 from sessionware.proxy.headers import SESSION_ID
@@ -28,8 +30,9 @@ from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.mcp.answers import error_answer
 from sessionware.proxy.mcp.messages import Hello
 from sessionware.proxy.paths import Role, Route, messages_path
-from sessionware.proxy.sse import EndpointFinder, endpoint_event, endpoint_target
+from sessionware.proxy.sse import EVENT_MAX, EndpointFinder, SseScanner, endpoint_event, endpoint_target
 from sessionware.proxy.standing import Upstream
+from sessionware.proxy.tool_events import ToolEvents
 from sessionware.proxy.wire import BadAnswer, Response
 
 FIELD: Final = "session_id"  # of the URL that messages are sent to
@@ -66,6 +69,14 @@ class Opening(Struct, frozen=True):
     after: bytes
 
 
+async def _after(begun: bytes, response: Response) -> AsyncIterator[bytes]:
+    """The parts of a stream of which these bytes were read already."""
+    if begun:
+        yield begun
+    async for part in response:
+        yield part
+
+
 class OldStream:
     """One stream that an upstream has opened."""
 
@@ -81,7 +92,8 @@ class OldStream:
         `within` so many seconds the endpoint must be told, `at_most` so many links a session has. Raises
         StoreUnavailable, SessionNotFound before anything was sent.
         """
-        opening = await self._opened(within)
+        is_hidden = self._asked.rules.tools is not None and is_encoded(headers)  # nobody here looks into that
+        opening = None if is_hidden else await self._opened(within)
         if opening is None:
             await forget_unused(self._passage)
             await respond(send, self._asked.told(unusable()))
@@ -90,11 +102,11 @@ class OldStream:
         begun = Begun(pool.name, self._upstream.name, opening.target.decode("ascii"), _HELLO)
         ours = (await remember(self._passage, begun, at_most=at_most)).decode("ascii")
         key = self._passage.engine.runtime.addresses.link_key(self._bucket(), ours)
-        first = opening.before + endpoint_event(f"{messages_path(pool)}?{FIELD}={ours}") + opening.after
+        first = opening.before + endpoint_event(f"{messages_path(pool)}?{FIELD}={ours}")
         try:
             await send({"type": "http.response.start", "status": self._response.status, "headers": headers})
             await send({"type": "http.response.body", "body": first, "more_body": True})
-            await self._pass_on(send)
+            await self._pass_on(opening.after, send)
         finally:
             # A client that goes, or a server that stops, must not leave the link behind.
             await asyncio.shield(asyncio.get_running_loop().create_task(self._end(key)))
@@ -119,10 +131,20 @@ class OldStream:
         assert session is not None, "a link was remembered"  # noqa: S101  # `remember` refuses otherwise
         return session.record.birth.key.bucket
 
-    async def _pass_on(self, send: Send) -> None:
+    async def _pass_on(self, begun: bytes, send: Send) -> None:
+        """All other events, first what came with the endpoint; without the tools that are hidden."""
+        rules = self._asked.rules
+        scanner = SseScanner(rules.max_answer or EVENT_MAX)
+        sieve = None if rules.tools is None else ToolEvents(rules.tools)
         try:
-            async for part in self._response:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            async for part in _after(begun, self._response):
+                passed = scanner.fitting(part if sieve is None else sieve.feed(part))
+                scanner.feed(passed)
+                if passed:
+                    await send({"type": "http.response.body", "body": passed, "more_body": True})
+                if scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max):
+                    log.warning("an event of pool %s is too long: the stream ends", self._asked.route.pool.name)
+                    break
         except BadAnswer as fault:
             log.warning("%s", fault)  # clients take the end of the stream for what it is
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -12,7 +12,7 @@ import msgspec
 from sessionware.asgi.messages import Send
 from sessionware.asgi.problems import Problem, problem
 from sessionware.asgi.refusing import respond
-from sessionware.proxy.answer_headers import is_event_stream, is_json
+from sessionware.proxy.answer_headers import is_encoded, is_event_stream, is_json
 from sessionware.proxy.asked import Asked
 from sessionware.proxy.faults import unusable
 from sessionware.proxy.hop_by_hop import Header
@@ -92,7 +92,7 @@ async def _tool_list(response: Response, headers: list[Header], asked: Asked, se
             await respond(send, asked.told(_too_large(asked)))
             return
     try:
-        kept = b"" if _is_encoded(headers) else without_hidden(bytes(body), choice)
+        kept = b"" if is_encoded(headers) else without_hidden(bytes(body), choice)
     except msgspec.DecodeError:
         kept = b""
     if not kept:
@@ -109,7 +109,7 @@ async def _events(response: Response, headers: list[Header], asked: Asked, send:
     scanner, choice = SseScanner(asked.rules.max_answer or EVENT_MAX), asked.rules.tools
     # A stream of GET may repeat the answer to any request.
     sieve = ToolEvents(choice) if choice is not None and (asked.body is None or lists_tools(asked.body)) else None
-    if sieve is not None and _is_encoded(headers):
+    if sieve is not None and is_encoded(headers):
         await respond(send, asked.told(unusable()))
         return
     if sieve is not None:
@@ -155,11 +155,6 @@ def _last_words(scanner: SseScanner, asked: Asked) -> bytes:
     if asked.request_id is None or (asked.era is Era.LEGACY and scanner.has_ids):
         return b""
     return final_event(scanner, 502, "The upstream's answer was lost", request_id=asked.request_id)
-
-
-def _is_encoded(headers: list[Header]) -> bool:
-    """Whether the upstream compresses although it was asked not to: nobody here looks into that."""
-    return any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers)
 
 
 def _announced(headers: list[Header]) -> int:

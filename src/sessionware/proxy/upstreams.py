@@ -43,6 +43,11 @@ class Pool(Struct, frozen=True, kw_only=True):
         return "" if self.name == DEFAULT_POOL and self.kind == "mcp" else f"/{self.name}"
 
     @property
+    def is_single(self) -> bool:
+        """Whether there is nobody to choose from."""
+        return len(self.upstreams) == 1 and not self.upstreams[0].is_dns
+
+    @property
     def path(self) -> str:
         """Where clients find it: `/mcp`, `/memory/mcp`, `/app/`, `/old/sse`."""
         return self.prefix + _ENDPOINTS[self.kind]
