@@ -25,6 +25,8 @@ from sessionware.proxy.hop_by_hop import (
 )
 
 BLOCK_MAX: Final = 64 << 10  # bytes of an upstream's header block
+USUAL_KEPT: Final = 512  # answers that are remembered by their headers,
+USUAL_MAX: Final = 2 << 10  # whose values are no longer than this
 SPEND: Final = b"x-sessionware-spend"  # for the middleware around us, which takes it off
 EVENT_STREAM: Final = b"text/event-stream"
 # Server and Date are our own server's to say; the others tell who stands behind us, or speak in our name.
@@ -67,6 +69,40 @@ class BadAnswer(Struct, frozen=True):
 
 def to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | BadAnswer:
     """The headers of the answer to the client. A Content-Length stays when it is the only framing there is."""
+    usual = _usual(headers) if passage.session_id is None and passage.hides_cors else None
+    return _to_client(headers, passage) if usual is None else usual
+
+
+def _usual(headers: Sequence[Header]) -> list[Header] | None:
+    """The same for an answer like many before, which only its date and its length tell from them; else None."""
+    length, key, size = b"", list[Header](), 0
+    for pair in headers:
+        if pair[0] == b"content-length":
+            if length or not _LENGTH.fullmatch(pair[1]):
+                return None
+            length = pair[1]
+        elif pair[0] != b"date":  # ours stands in its place
+            key.append(pair)
+            size += len(pair[1])
+    if size > USUAL_MAX:
+        return None
+    told = _told_before(tuple(key))
+    if told is None or not length:
+        return None if told is None else list(told)
+    return [(b"content-length", length), *told]
+
+
+@lru_cache(USUAL_KEPT)
+def _told_before(headers: tuple[Header, ...]) -> tuple[Header, ...] | None:
+    """What is left of headers that say the same to everybody; None: they are looked at each time."""
+    for name, _ in headers:
+        if _traits(name).is_rewritten or name == b"transfer-encoding":
+            return None
+    passed = _to_client(headers, _NOWHERE)
+    return None if isinstance(passed, BadAnswer) else tuple(passed)
+
+
+def _to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | BadAnswer:
     reason = _fault(headers)
     if reason is not None:
         return BadAnswer(reason)
@@ -88,6 +124,9 @@ def to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | Bad
     if passage.session_id is not None:
         passed.append((SESSION_ID, passage.session_id))
     return _unbuffered(passed) if is_event_stream(passed) else passed
+
+
+_NOWHERE: Final = Passage(upstream=UpstreamAddress(name="", scheme="http", host="", port=0))
 
 
 class _Traits(Struct, frozen=True, gc=False):

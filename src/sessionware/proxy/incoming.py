@@ -31,7 +31,8 @@ class Incoming:
         self._kept = b""
         self._size = 0
         self._is_whole = False
-        self._is_read = asyncio.Event()
+        self._is_read = False
+        self._told: asyncio.Event | None = None  # made for whoever waits: most streams are read at once
 
     @property
     def kept(self) -> bytes:
@@ -45,7 +46,7 @@ class Incoming:
             while not self._is_whole:
                 whole += await self._next()
         finally:
-            self._is_read.set()
+            self.skip()
         return whole
 
     async def parts(self) -> AsyncIterator[bytes]:
@@ -56,7 +57,7 @@ class Incoming:
                 if part:
                     yield part
         finally:
-            self._is_read.set()
+            self.skip()
 
     async def _next(self) -> bytes:
         message = await self._receive()
@@ -79,11 +80,15 @@ class Incoming:
                     await self._next()
 
     def skip(self) -> None:
-        """There is no body, or nobody wants it."""
-        self._is_read.set()
+        """There is no body, or nobody wants what is left of it."""
+        self._is_read = True
+        if self._told is not None:
+            self._told.set()
 
     async def until_gone(self) -> None:
         """Return when the client has gone; what it still sends is nobody's."""
-        await self._is_read.wait()
+        if not self._is_read:
+            self._told = asyncio.Event()
+            await self._told.wait()
         while (await self._receive())["type"] != DISCONNECT:
             pass

@@ -50,9 +50,12 @@ class Requesting:
         Raises ClientGone.
         """
         if self._asked.content is None:
-            length = next((value.strip() for name, value in self._scope["headers"] if name == _LENGTH), b"")
-            if length.isdigit() and 0 < int(length) <= KEPT_MAX:
-                self._asked.content = await self._asked.incoming.whole()
+            for name, value in self._scope["headers"]:
+                if name == _LENGTH:
+                    length = value.strip()
+                    if length.isdigit() and 0 < int(length) <= KEPT_MAX:
+                        self._asked.content = await self._asked.incoming.whole()
+                    return
 
     def request(self, upstream: Upstream, link: Link | None = None) -> UpstreamRequest:
         """The request for one upstream; `link` is the legacy session there that it belongs to."""
