@@ -65,6 +65,11 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
+def with_reasons(rows: list[list[str]], reasons: dict[str, str]) -> str:
+    """The table, and under it why some have no line in it; an empty reason is none."""
+    return "\n".join([table(rows), *[f"{name}: {reason}" for name, reason in reasons.items() if reason]])
+
+
 def figure(
     what: str, measured: float, *, form: str, at_least: float | None = None, at_most: float | None = None
 ) -> list[str]:

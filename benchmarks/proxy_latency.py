@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from benchmarks import proxy_requests as requests
-from benchmarks.measure import figure, table
+from benchmarks.measure import figure, with_reasons
 from benchmarks.processes import Program
 from benchmarks.proxy_load import load
 from benchmarks.proxy_standing import Standing, mcp_url
@@ -81,12 +81,10 @@ def _row(found: list[Calls], direct: list[Calls]) -> Row:
 def shown(rows: dict[str, Row]) -> str:
     cells = [["tools/call, one after the other", "p50 ms", "p99 ms", "over direct ms"]]
     for name, row in rows.items():
-        if row.median is None:
-            cells.append([f"{name}: {row.reason}", "", "", ""])
-        else:
+        if row.median is not None:
             figures = f"{row.median.p50_ms:.2f}", f"{row.median.p99_ms:.2f}", f"{row.over_direct_ms:+.2f}"
             cells.append([name, *figures])
-    return table(cells)
+    return with_reasons(cells, {name: row.reason for name, row in rows.items()})
 
 
 def verdicts(rows: dict[str, Row]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from benchmarks import proxy_requests as requests
-from benchmarks.measure import figure, table
+from benchmarks.measure import figure, with_reasons
 from benchmarks.processes import Program
 from benchmarks.proxy_load import load
 from benchmarks.proxy_standing import Standing
@@ -121,6 +121,7 @@ def shown(found: Throughput) -> str:
             "requests/s",
             "x nginx",
             "CPU us",
+            "per CPU s",
             "p50 ms",
             "p99 ms",
             "load",
@@ -128,15 +129,20 @@ def shown(found: Throughput) -> str:
     ]
     for name, row in found.rows.items():
         if row.median is None:
-            cells.append([f"{name}: {row.reason}", *[""] * 6])
             continue
         ratio = "" if row.over_nginx is None else f"{row.over_nginx:.3f}"
         figures = row.median
         cells.append(
-            [name, f"{figures.per_second:,.0f}", ratio, f"{figures.cpu_us:.0f}", f"{figures.p50_us / 1000:.2f}",
-             f"{figures.p99_us / 1000:.2f}", f"{figures.load_busy:.0%}"]
+            [name, f"{figures.per_second:,.0f}", ratio, f"{figures.cpu_us:.0f}", f"{1e6 / figures.cpu_us:,.0f}",
+             f"{figures.p50_us / 1000:.2f}", f"{figures.p99_us / 1000:.2f}", f"{figures.load_busy:.0%}"]
         )  # fmt: skip
-    return table(cells)
+    return with_reasons(cells, {name: row.reason for name, row in found.rows.items()})
+
+
+def _over_uvicorn(found: Throughput, row: Row) -> float:
+    """The median of the ratios within each round: the figure that a slow or a busy machine changes least."""
+    pairs = zip(row.rounds, found.rows[UVICORN].rounds, strict=True)
+    return statistics.median(mine.cpu_us / bare.cpu_us for mine, bare in pairs)
 
 
 def verdicts(found: Throughput) -> list[list[str]]:
@@ -146,6 +152,7 @@ def verdicts(found: Throughput) -> list[list[str]]:
     lines = [
         figure("requests/s, JWT + X-Session-ID", row.median.per_second, at_least=8000, form="{:,.0f}"),
         figure("CPU per request", row.median.cpu_us, at_most=90, form="{:.0f} us"),
+        figure("CPU per request, x uvicorn alone", _over_uvicorn(found, row), at_most=3, form="{:.1f}"),
     ]
     if row.over_nginx is not None:
         lines.append(figure("requests/s, x nginx", row.over_nginx, at_least=0.15, form="{:.3f}"))

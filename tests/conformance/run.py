@@ -25,7 +25,7 @@ from tests.servers import ServerDied, end, free_port, wait_until_it_listens
 
 REPLICAS: Final = 2
 TIMES: Final = 2  # what the first run leaves behind must not be in the way of the second
-PROXY: Final = f"{shlex.quote(sys.executable)} -m tests.proxy.standing_proxy --port {{port}}"
+PROXY: Final = f"{shlex.quote(sys.executable)} -m sessionware proxy --port {{port}}"
 # Hundreds of requests in a few seconds come from one address: limits that count, but that nobody reaches.
 SETTINGS: Final = {
     "SESSIONWARE_LIMITS": "1M/minute per session", "SESSIONWARE_CREATE_LIMIT": "1M/minute per client",

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from tests.deploy.reading import DEPLOY, ROOT, compose, dockerfile, only
+from tests.deploy.reading import DEPLOY, ROOT, compose, dockerfile, only, unit
 from tests.serving import Server
 
 STAGES = dockerfile()
@@ -112,3 +112,18 @@ def test_compose_reaches_the_upstreams_and_the_store_that_it_starts():
     assert environment["SESSIONWARE_STORE"] == "redis://redis:6379/0"
     assert services["proxy"]["depends_on"].keys() == {"one", "two", "redis"}
     assert services["proxy"]["ports"] == ["127.0.0.1:8080:8080"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*json.loads(only(STAGES["proxy"], "ENTRYPOINT")), *json.loads(only(STAGES["proxy"], "CMD"))],
+        dict(unit())["ExecStart"].split(),
+    ],
+    ids=["image", "unit"],
+)
+def test_what_is_started_is_a_command_of_ours(command):
+    program, *words = command
+    assert program.rpartition("/")[2] == "sessionware"
+    done = subprocess.run([sys.executable, "-m", "sessionware", *words, "--help"], capture_output=True, check=False)
+    assert done.returncode == 0

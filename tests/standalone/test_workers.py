@@ -5,10 +5,12 @@ import os
 import signal
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from sessionware.client.mcp import McpClient
 from tests.serving import soon
+from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
 from tests.standalone.scraping import scraped
 
@@ -115,3 +117,24 @@ def test_what_can_never_start_is_said_once_and_ends_all(upstreams, tmp_path):
         pass
     assert str(died.value).count("error sessionware:") == 1
     assert str(broken) in str(died.value)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_once_they_drain_nobody_new_is_let_in_to_wait(upstreams, tmp_path, workers):
+    options = ("--workers", workers, "--store", f"sqlite:///{tmp_path / 's.db'}", "--drain-timeout", "25")
+    with RunningProxy("--upstreams", upstreams, *options, "--create-limit", "off") as proxy:
+        with httpx2.stream("POST", f"{proxy.url}/mcp", timeout=20, **call("sleep", seconds=60)) as answer:
+            parts = answer.iter_text()
+            assert next(parts)
+            proxy.ask_to_stop()
+            assert soon(lambda: is_refused(proxy))
+            assert proxy.process.poll() is None, "the stream is still open"
+        assert proxy.exit_code() == 0
+
+
+def is_refused(proxy):
+    try:
+        proxy.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -58,7 +58,7 @@ class SessionApi:
     `sessions` is asked for on every call, so that the app may be built before the store is connected.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a part that the assembly hands over
         self,
         sessions: Callable[[], Sessions],
         caller_of: CallerOf,
@@ -66,13 +66,15 @@ class SessionApi:
         options: ApiOptions = OPTIONS,
         readiness: Callable[[], Readiness] = always_ready,
         metrics: Callable[[], bytes] = no_metrics,
+        own: Mapping[str, Mapping[str, Endpoint]] | None = None,
     ) -> None:
+        """With `own` these paths are served in place of the session API's, in the same manner."""
         self._sessions = sessions
         self._caller_of = caller_of
         self._options = options
         probes = Probes(readiness, metrics)
         watched = {"/health": probes.health, "/ready": probes.ready, "/metrics": probes.metrics}
-        paths = _PATHS | {path: {"GET": endpoint} for path, endpoint in watched.items()}
+        paths = own or _PATHS | {path: {"GET": endpoint} for path, endpoint in watched.items()}
         routes = [Route(path, _Verbs(self, endpoints)) for path, endpoints in paths.items()]
         self._router = Router(routes, redirect_slashes=False, default=_nowhere)
 

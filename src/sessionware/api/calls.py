@@ -14,6 +14,7 @@ from starlette.responses import Response
 from sessionware.api.callers import CallerOf
 from sessionware.asgi.limit_headers import Header, Style
 from sessionware.asgi.messages import Scope
+from sessionware.asgi.problems import Problem
 from sessionware.core.limit_text import nearest, quoted
 from sessionware.errors import InvalidValue, PayloadTooLarge
 from sessionware.service import Actor, Sessions
@@ -135,7 +136,7 @@ class Call:
         return bytes(raw)
 
 
-Endpoint = Callable[[Call], Awaitable[Answer]]
+Endpoint = Callable[[Call], Awaitable[Answer | Problem]]
 
 
 def check_fields(body: Mapping[str, Any], *known: str) -> None:

@@ -58,5 +58,5 @@ async def health(call: Call) -> Answer:
 async def pending(call: Call) -> Answer:
     """GET /session/{id}/pending: what it is doing right now."""
     found = await call.sessions.get(await call.session_id(), by=await call.actor())
-    running: list[Any] = list(call.sessions.runtime.pending(found.record.key))
+    running: list[Any] = list(await call.sessions.runtime.pending(found.record.key))
     return Answer({"session_id": found.id, "pending": running, "count": len(running)})

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sessionware.core.ids import SessionKey
 from sessionware.core.store import Clock
+
+Elsewhere = Callable[[SessionKey], Awaitable[Sequence[Mapping[str, Any]]]]
+
+
+async def nowhere_else(_: SessionKey) -> Sequence[Mapping[str, Any]]:
+    """For a worker that is alone, or knows of no other."""
+    return ()
 
 
 class Job(Protocol):
@@ -25,10 +32,11 @@ class Job(Protocol):
 
 
 class Work:
-    """All that runs here, by session."""
+    """All that runs here, by session. `elsewhere` asks other workers."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, elsewhere: Elsewhere = nowhere_else) -> None:
         self._clock = clock
+        self._elsewhere = elsewhere
         self._jobs: dict[SessionKey, list[Job]] = {}
 
     def begin(self, key: SessionKey, job: Job) -> None:
@@ -47,7 +55,11 @@ class Work:
         else:
             jobs.remove(job)
 
-    def pending(self, key: SessionKey) -> list[Mapping[str, Any]]:
+    async def pending(self, key: SessionKey) -> list[Mapping[str, Any]]:
+        """What this session is doing in this worker, and in those that this one can ask."""
+        return [*self.here(key), *await self._elsewhere(key)]
+
+    def here(self, key: SessionKey) -> list[Mapping[str, Any]]:
         """What this session is doing in this worker, the oldest first; `age_seconds` is how long it has been at it."""
         now = self._clock.now()
         return [{**job.shown(), "age_seconds": max(now - job.began_at, 0) / 1000} for job in self._jobs.get(key, ())]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from sessionware.api import ApiOptions, SessionApi, caller_of
+from sessionware.api.calls import Endpoint
 from sessionware.asgi.handing import id_headers
 from sessionware.asgi.limit_headers import Header
 from sessionware.asgi.messages import Receive, Scope, Send
@@ -16,11 +18,11 @@ from sessionware.errors import ConfigError
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 
 
-def session_api(sessionware: Sessionware) -> SessionApi:
+def session_api(sessionware: Sessionware, *, own: Mapping[str, Mapping[str, Endpoint]] | None = None) -> SessionApi:
     """The session API of an installation as an ASGI app by itself, for a process of its own.
 
     In an app behind the middleware say `SessionMiddleware(app, sessionware, api="/auth")` instead: a mounted one
-    would be asked only after the middleware had made a session for the request.
+    would be asked only after the middleware had made a session for the request. `own`: other paths in its manner.
     """
     settings = sessionware.settings
 
@@ -38,6 +40,7 @@ def session_api(sessionware: Sessionware) -> SessionApi:
         caller_of(lambda: sessionware.engine),
         options=options,
         metrics=metrics_of(sessionware),
+        own=own,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from sessionware.asgi.doubt import Doubt
 from sessionware.asgi.engine import Engine
-from sessionware.asgi.work import Work
+from sessionware.asgi.work import Elsewhere, Work, nowhere_else
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
 from sessionware.assembly.parts import failure_of, options_of, terms_of
@@ -60,6 +60,7 @@ class Sessionware:
         self._is_guest = is_guest
         self._audit = open_sink(self.settings.audit) if self.settings.audit else None
         self.at_work: Engine | None = None  # what the edge works with, once started
+        self.elsewhere: Elsewhere = nowhere_else  # asks other workers what a session does there
         self._starting: asyncio.Task[Engine] | None = None
         self._is_missing = False  # the store was not there when it was last tried
         self._open = contextlib.AsyncExitStack()
@@ -192,7 +193,7 @@ class Sessionware:
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
             gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
-            work = Work(store.clock)
+            work = Work(store.clock, elsewhere=self.elsewhere)
             resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)
             runtime = Runtime(

@@ -8,7 +8,9 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sessionware.admin.upstreams import UpstreamPages
 from sessionware.asgi.messages import App
+from sessionware.assembly.api_at import session_api
 from sessionware.assembly.at_the_door import authorities_of, door_of, hosts_of
 from sessionware.assembly.installation import Sessionware
 from sessionware.assembly.middleware import SessionMiddleware
@@ -66,7 +68,7 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     sessionware = Sessionware(settings, store=store, observers=[app.closer])
     middleware = SessionMiddleware(app, sessionware, api=api)
     middleware.in_front_of(app.entrance)
-    return Assembled(middleware, app)
+    return Assembled(middleware, app, session_api(sessionware, own=UpstreamPages(app).paths()))
 
 
 def authorizations_of(proxy: ProxySettings, pools: Iterable[Pool]) -> dict[str, bytes | None]:

@@ -11,6 +11,7 @@ from sessionware.asgi.messages import Receive, Scope, Send
 from sessionware.asgi.passage import Passage, passage_of
 from sessionware.asgi.problems import Problem, failed, problem
 from sessionware.asgi.refusing import refuse, respond
+from sessionware.config.proxy_settings import Selection
 from sessionware.core.ids import Addresses
 from sessionware.errors import SessionwareError
 from sessionware.proxy.asked import Asked, asked_of
@@ -95,6 +96,10 @@ class ProxyApp:
                 )
         finally:
             await stopping.aclose()
+
+    def selection_of(self, pool: str) -> Selection:
+        """How new sessions of a pool get their upstream."""
+        return self._terms[pool].selection
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

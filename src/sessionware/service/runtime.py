@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -46,7 +46,7 @@ def operations() -> Callable[[], bytes]:
     return operation
 
 
-def nothing_pending(_: SessionKey) -> Sequence[Mapping[str, Any]]:
+async def nothing_pending(_: SessionKey) -> Sequence[Mapping[str, Any]]:
     """Without a proxy nobody knows what runs."""
     return ()
 
@@ -77,7 +77,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     endings: Endings
     reaper: Reaping
     health: Health
-    pending: Callable[[SessionKey], Sequence[Mapping[str, Any]]] = nothing_pending
+    pending: Callable[[SessionKey], Awaitable[Sequence[Mapping[str, Any]]]] = nothing_pending
     unlinked: Callable[[Sequence[Link]], None] = leave_upstream
     org_limits: Callable[[bytes], Mapping[str, Override]] = no_overrides
     entropy: Entropy = secrets.token_bytes

@@ -22,6 +22,8 @@ BAD_REQUEST: Final = 400
 TIMEOUT: Final = 408
 TOO_LARGE: Final = 431
 UNAVAILABLE: Final = 503
+UNMET: Final = 417
+_EXPECTS: Final = b"expect"
 _CODED: Final = b"transfer-encoding"
 
 
@@ -115,6 +117,9 @@ class Connection(HttpToolsProtocol):
             return
         if len(name) == len(_CODED) and name.lower() == _CODED and value.strip(b" \t").lower() != b"chunked":
             self._fault = BAD_REQUEST, "Invalid request: of transfer codings only chunked is served"
+            raise BadFraming
+        if len(name) == len(_EXPECTS) and name.lower() == _EXPECTS and value.strip(b" \t").lower() != b"100-continue":
+            self._fault = UNMET, "Expectation failed: only 100-continue is known"  # RFC 9110 10.1.1
             raise BadFraming
         super().on_header(name, value)
 

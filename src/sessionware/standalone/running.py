@@ -39,7 +39,8 @@ def run(loaded: Loaded, *, tell: Callable[[str], object] | None = None) -> int:
         return work(loaded, seat)
 
     drain_ms = proxy.drain_delay + proxy.drain_timeout
-    return Supervisor(seated, workers=loaded.settings.workers, drain_ms=drain_ms).run(started)
+    sockets = [*clients, *admin]
+    return Supervisor(seated, workers=loaded.settings.workers, drain_ms=drain_ms, sockets=sockets).run(started)
 
 
 def _announcing(loaded: Loaded, clients: Sequence[socket], admin: Sequence[socket]) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from sessionware.standalone.colleagues import SUFFIX
 from sessionware.standalone.families import Family, decoded, encoded, left_behind, merged
 
 WITHIN_S: Final = 1.0  # a sibling that takes longer is shown as it was last
@@ -70,7 +71,8 @@ class Siblings:
 def bury(folder: Path, pid: int) -> None:
     """A worker is no more: what it had told goes to the counts of the dead. Only the supervisor calls it."""
     last, gone = folder / f"{pid}{_LAST}", folder / _GONE
-    (folder / f"{pid}{_SOCKET}").unlink(missing_ok=True)
+    for suffix in (_SOCKET, SUFFIX):
+        (folder / f"{pid}{suffix}").unlink(missing_ok=True)
     known: list[Sequence[Family]] = []
     for path in (gone, last):
         with contextlib.suppress(OSError, msgspec.DecodeError):

@@ -10,8 +10,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from socket import socket
 from typing import Final
 
 from msgspec import Struct
@@ -46,11 +47,15 @@ class Place(Struct, frozen=True, kw_only=True):
 class Supervisor:
     """`work` is what a worker does; it runs in a process of its own, and its answer is that process's exit code.
 
-    Needs a process without threads and without an event loop: workers are forked.
+    `sockets` are those that workers inherit: they stop listening only when nobody has them open any more. Needs a
+    process without threads and without an event loop: workers are forked.
     """
 
-    def __init__(self, work: Callable[[Place], int], *, workers: int, drain_ms: int) -> None:
+    def __init__(
+        self, work: Callable[[Place], int], *, workers: int, drain_ms: int, sockets: Iterable[socket] = ()
+    ) -> None:
         self._work = work
+        self._sockets = sockets
         self._workers = workers
         self._drain_ms = drain_ms
         self._born: dict[int, int] = {}  # by process id: when
@@ -143,6 +148,8 @@ class Supervisor:
 
     def _end(self, code: int) -> int:
         """Ask all to end, wait for as long as they may take, and kill the rest."""
+        for each in self._sockets:
+            each.close()
         self._tell_all(signal.SIGTERM)
         until = monotonic_ms() + self._drain_ms + GRACE_MS
         while self._born:

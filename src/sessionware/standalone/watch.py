@@ -16,7 +16,7 @@ from sessionware.standalone.bounds import Bounds
 
 LOOK_EVERY_S: Final = 0.5
 RETRY_MS: Final = 1_000
-TURNED_AWAY: Final = (400, 408, 431, 503)
+TURNED_AWAY: Final = (400, 408, 417, 431, 503)
 PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
 
 

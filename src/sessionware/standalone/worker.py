@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from msgspec import Struct
 
 from sessionware.asgi.messages import App
+from sessionware.assembly import Sessionware
 from sessionware.assembly.proxying import Assembled, assembled
 from sessionware.config.load import Loaded
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
+from sessionware.core.ids import SessionKey
 from sessionware.standalone.access_log import AccessLog
 from sessionware.standalone.bounds import bounds_of_process
+from sessionware.standalone.colleagues import Colleagues
 from sessionware.standalone.counting import Counting
 from sessionware.standalone.front import Front
 from sessionware.standalone.leaving import Leaving
@@ -73,12 +76,29 @@ async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
     doors = _doors(ready, seat, leaving=leaving, counting=counting, access_log=access_log)
     server = Server(doors, bounds=bounds_of_process(), drain=_drain(proxy), leaving=leaving)
     await counting.open(server)
+    colleagues = await _colleagues(ready.front.sessionware, seat.folder)
     try:
         return await server.run(seat.started)
     finally:
         counting.close()
+        if colleagues is not None:
+            colleagues.close()
         if access_log is not None:
             access_log.flush()
+
+
+async def _colleagues(sessionware: Sessionware, folder: Path | None) -> Colleagues | None:
+    """The other workers of this proxy, if there are any, asked what a session does there."""
+    if folder is None:
+        return None
+
+    def here(key: SessionKey) -> Sequence[Mapping[str, Any]]:
+        return () if sessionware.at_work is None else sessionware.at_work.work.here(key)
+
+    colleagues = Colleagues(folder, here)
+    await colleagues.open()
+    sessionware.elsewhere = colleagues.of
+    return colleagues
 
 
 def _doors(

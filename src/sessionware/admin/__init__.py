@@ -1,0 +1,1 @@
+"""The administrators' endpoints of the proxy."""
