@@ -51,7 +51,8 @@ def test_the_default_cookie_has_the_safest_name_that_its_attributes_allow(settin
 
 def test_the_audience_is_the_public_url_unless_it_is_named():
     assert Settings().audience == ()
-    assert Settings(public_url="https://a").audience == ("https://a",)
+    assert Settings(public_url="https://a").audience == ("https://a", "https://a/")
+    assert Settings(public_url="https://a/mcp").audience == ("https://a/mcp",)
     assert Settings(public_url="https://a", jwt_audience=("b",)).audience == ("b",)
 
 

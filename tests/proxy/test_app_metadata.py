@@ -56,6 +56,17 @@ def test_a_401_leads_to_a_document_about_the_resource_that_tokens_are_for(
     assert found.headers["access-control-allow-origin"] == "*"
 
 
+def test_a_token_for_our_url_with_a_slash_at_its_end_is_for_us(upstream):
+    """The official client writes the resource that it has read in the document with a slash."""
+    settings = CLOSED | {"public_url": "https://mcp.test", "jwt_audience": ""}
+    with serving(upstream.url, **settings) as server:
+        for audience, status in [
+            ("https://mcp.test", 200), ("https://mcp.test/", 200), ("https://mcp.test//", 401),
+            ("https://mcp.test/mcp", 401), ("https://mcp.test.evil", 401),
+        ]:  # fmt: skip
+            assert asked(server, token("alice", aud=audience)).status_code == status, audience
+
+
 def test_only_a_token_with_a_fault_is_called_invalid(upstream):
     """JWT-15: and nothing says which fault it is."""
     with serving(upstream.url, **CLOSED, public_url="https://mcp.test") as server:

@@ -54,14 +54,6 @@ def hosts_of(settings: Settings) -> tuple[str, ...]:
     return local_hosts(settings.public_url)
 
 
-def audience_of(settings: Settings) -> tuple[str, ...]:
-    """Whom a token must be for. RFC 3986 6.2.3: a URL without a path has a twin with a slash, which clients write."""
-    url = settings.public_url
-    if settings.jwt_audience or url is None or urlsplit(url).path:
-        return settings.jwt_audience
-    return (url, f"{url}/")
-
-
 def _rules(proxy: ProxySettings, name: str) -> PoolRules:
     pool = proxy.pool(name)
     return PoolRules(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sessionware.admin.upstreams import UpstreamPages
 from sessionware.asgi.messages import App
 from sessionware.assembly.api_at import session_api
-from sessionware.assembly.at_the_door import audience_of, authorities_of, door_of, hosts_of
+from sessionware.assembly.at_the_door import authorities_of, door_of, hosts_of
 from sessionware.assembly.installation import Sessionware
 from sessionware.assembly.middleware import SessionMiddleware
 from sessionware.config.load import Loaded, load
@@ -64,7 +64,6 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
         loaded.settings,
         limits=(*loaded.settings.limits, *loaded.proxy.limits),
         allowed_hosts=hosts_of(loaded.settings),
-        jwt_audience=audience_of(loaded.settings),
     )
     sessionware = Sessionware(settings, store=store, observers=[app.closer])
     middleware = SessionMiddleware(app, sessionware, api=api)

@@ -147,8 +147,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def audience(self) -> tuple[str, ...]:
-        """Whom a token must be for: JWT_AUDIENCE, else PUBLIC_URL; empty: anybody."""
-        return self.jwt_audience or ((self.public_url,) if self.public_url else ())
+        """Whom a token must be for: JWT_AUDIENCE, else PUBLIC_URL; empty: anybody.
+
+        RFC 3986 6.2.3: a URL without a path has a twin with a slash, and that is what some clients ask a token for.
+        """
+        url = self.public_url
+        if self.jwt_audience or url is None:
+            return self.jwt_audience
+        return (url,) if "/" in url.partition("://")[2] else (url, f"{url}/")
 
     @property
     def claims(self) -> ClaimNames:

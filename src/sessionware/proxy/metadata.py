@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from sessionware.proxy.upstreams import Pool
 from sessionware.proxy.wire import BadAnswer, Deadlines, Response, UpstreamRequest, WireFault
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+ASKED_MAX: Final = 2  # upstreams that are asked for a document: strangers ask for it, and one should do
 DOCUMENT_MAX: Final = 64 << 10  # bytes of an upstream's document
 _SOON: Final = Deadlines(connect=3.0, head=10.0, idle=5.0)
 _OK: Final = 200
@@ -101,7 +103,7 @@ class Metadata:
 
     async def _of_upstreams(self, pool: Pool, resource: str) -> Problem:
         """What an upstream says, as if it stood where we do: clients refuse a document about another resource."""
-        for upstream in self._members[pool.name]:
+        for upstream in islice(self._members[pool.name], ASKED_MAX):
             for target in dict.fromkeys((WELL_KNOWN + upstream.address.path.rstrip("/"), WELL_KNOWN)):
                 found = await _fetched(upstream, target)
                 if found is not None:
