@@ -9,6 +9,8 @@ import httpx2
 import pytest
 
 from sessionware.client.mcp import McpClient
+from sessionware.errors import ConfigError
+from sessionware.standalone.supervisor import private_folder
 from tests.serving import soon
 from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
@@ -138,3 +140,17 @@ def is_refused(proxy):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_what_workers_tell_each_other_is_nobody_elses(tmp_path):
+    folder = private_folder([str(tmp_path)]) if len(str(tmp_path)) < 60 else private_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+
+
+def test_without_a_place_for_it_the_way_out_is_said(tmp_path):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    with pytest.raises(ConfigError, match="set TMPDIR, or mount an emptyDir"):
+        private_folder([str(tmp_path / "missing"), str(deep)])
+    assert list(deep.iterdir()) == []

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -23,8 +24,7 @@ TIMEOUT: Final = 408
 TOO_LARGE: Final = 431
 UNAVAILABLE: Final = 503
 UNMET: Final = 417
-_EXPECTS: Final = b"expect"
-_CODED: Final = b"transfer-encoding"
+_LOOKED_AT: Final = frozenset({b"expect", b"transfer-encoding"})
 
 
 class Receiving(Enum):
@@ -115,13 +115,21 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._receiving is not Receiving.HEAD:  # RFC 9110 6.5.1: a trailer must not become a header
             return
-        if len(name) == len(_CODED) and name.lower() == _CODED and value.strip(b" \t").lower() != b"chunked":
+        name = name.lower()
+        if name in _LOOKED_AT:
+            self._look_at_field(name, value.strip(b" \t").lower())
+        self.headers.append((name, value))
+
+    def _look_at_field(self, name: bytes, value: bytes) -> None:
+        """Fields that say how the request is to be read."""
+        if name == b"expect":
+            if value != b"100-continue":  # RFC 9110 10.1.1
+                self._fault = UNMET, "Expectation failed: only 100-continue is known"
+                raise BadFraming
+            self.expect_100_continue = True
+        elif value != b"chunked":
             self._fault = BAD_REQUEST, "Invalid request: of transfer codings only chunked is served"
             raise BadFraming
-        if len(name) == len(_EXPECTS) and name.lower() == _EXPECTS and value.strip(b" \t").lower() != b"100-continue":
-            self._fault = UNMET, "Expectation failed: only 100-continue is known"  # RFC 9110 10.1.1
-            raise BadFraming
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         bounds, headers = self._bounds, self.headers
@@ -144,11 +152,21 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._seen += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._receiving, self._since = Receiving.NOTHING, self._watch.now
-        super().on_message_complete()
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.more_body = False
+        cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without its timer."""

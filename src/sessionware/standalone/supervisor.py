@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from socket import socket
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from sessionware.clock import monotonic_ms
+from sessionware.errors import ConfigError
 from sessionware.standalone.siblings import bury
 
 CANNOT_START: Final = 2  # as a worker exits whose settings can never work
@@ -27,6 +28,7 @@ LOOK_EVERY_S: Final = 0.05  # while the first worker starts
 PAUSE_FIRST_MS: Final = 100  # before a dead worker is replaced; doubled while replacements die young
 PAUSE_MAX_MS: Final = 10_000
 YOUNG_MS: Final = 10_000
+FOLDER_MAX: Final = 80  # bytes of its path: a socket's has at most 107
 GRACE_MS: Final = 10_000  # beyond the drain, until a worker that does not end is killed
 _SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 
@@ -63,9 +65,12 @@ class Supervisor:
         self._due: list[int] = []  # when a replacement is to be started
 
     def run(self, started: Callable[[], object]) -> int:
-        """Until SIGTERM or SIGINT; the exit code. `started` is called when the first worker serves."""
+        """Until SIGTERM or SIGINT; the exit code. `started` is called when the first worker serves.
+
+        Raises ConfigError where there is no place for what workers tell each other.
+        """
+        self._folder = private_folder()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        self._folder = Path(tempfile.mkdtemp(prefix="sessionware-"))  # 0700
         self._lifeline = os.pipe()
         try:
             code = self._start_first(started)
@@ -169,6 +174,24 @@ class Supervisor:
         for pid in self._born:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, what)
+
+
+def private_folder(places: Sequence[str] = ()) -> Path:
+    """A new folder that nobody else can enter, with a path short enough for a socket in it. Raises ConfigError.
+
+    `places` are tried in turn; without them where temporary files go, then /dev/shm.
+    """
+    for place in places or (None, "/dev/shm"):  # noqa: S108  # a folder of our own is made there
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="sessionware-", dir=place))
+        except OSError:
+            continue
+        if len(os.fsencode(folder)) <= FOLDER_MAX:
+            return folder
+        folder.rmdir()
+    raise ConfigError(
+        "WORKERS > 1 needs a folder for temporary files, with a short path: set TMPDIR, or mount an emptyDir at /tmp"
+    )
 
 
 def _tell(to: int | None) -> None:
