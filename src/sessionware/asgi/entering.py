@@ -193,7 +193,7 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         sessionless=sessionless if ticket is None and _may_come_alone(engine, visit) else None,
     )
     if isinstance(decision, Allowed):
-        _tell_bound(call.routed, ask.candidate, decision.answer)
+        _tell_bound(call, ask.candidate, decision.answer)
         try:
             await _look_at(engine, call, decision.answer)
         except BaseException:
@@ -213,14 +213,20 @@ def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     """The upstream that a session gets if it has none; a `default` session is bound nowhere, a legacy one already."""
     if routed.candidate is None or caller.session is None or visit.is_default or visit.link is not None:
         return None
+    if visit.has_lived and routed.facts.pool in visit.pools:
+        return None
     return routed.candidate(caller.session.hash)
 
 
-def _tell_bound(routed: Routed | None, candidate: Binding | None, answer: Admitted) -> None:
-    if routed is None or routed.bound is None or candidate is None or answer.session is None:
+def _tell_bound(call: Call, candidate: Binding | None, answer: Admitted) -> None:
+    """A proposal was made: whether it was taken or another one before, the session has an upstream there."""
+    if candidate is None or answer.session is None or call.routed is None:
         return
-    if answer.session.bindings.get(candidate.pool) == candidate.upstream:
-        routed.bound(candidate)
+    standing, pools = answer.session.bindings.get(candidate.pool), call.visit.pools
+    if standing is not None and candidate.pool not in pools:
+        call.visit.pools = (*pools, candidate.pool)
+    if standing == candidate.upstream and call.routed.bound is not None:
+        call.routed.bound(candidate)
 
 
 async def _look_at(engine: Engine, call: Call, answer: Admitted) -> None:

@@ -28,12 +28,12 @@ class Visit:
 
     `has_lived`: the session was there when this caller last asked, so that no new one needs to be prepared.
     `poses`: a peer that nobody trusts names a user; the app must not see it. `is_default`: they name no session, and
-    get the one that is theirs.
+    get the one that is theirs. `pools`: in these it has an upstream, as long as it lives.
     """
 
     __slots__ = (
-        "caller", "client", "has_lived", "identity", "is_by_cookie", "is_default", "is_unsessioned", "link", "poses",
-        "session_token", "since", "target", "until", "usual",
+        "caller", "client", "has_lived", "identity", "is_by_cookie", "is_default", "is_unsessioned", "link", "pools",
+        "poses", "session_token", "since", "target", "until", "usual",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Visit:
         self.is_unsessioned = resolved.target is None and resolved.link is None  # no session is meant at all
         self.is_by_cookie = self.place is Place.COOKIE
         self.is_default = resolved.target is not None and resolved.target.is_default
+        self.pools: tuple[str, ...] = ()
         self.usual: dict[Asked, Usual] = {}
 
     @property
