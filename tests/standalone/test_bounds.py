@@ -1,4 +1,4 @@
-"""What a client may not do to the server: PX-08, PX-10, PX-18, rows 26, 33 and 34 of the hostile inputs."""
+"""What a client may not do to the server: PX-03, PX-08, PX-10, PX-18, rows 26, 33 and 34 of the hostile inputs."""
 
 import select
 import socket

@@ -84,9 +84,10 @@ class Passage:
             hide_user(engine, scope)
         if engine.options.scope_session:
             scope["session"] = {} if session is None else ScopeSession(session)
-        ask = entered.decision.ask
-        if ask.key is not None:
-            engine.gate.leases.begin(ask.operation, ask.key)
+        ask, record = entered.decision.ask, entered.decision.answer.session
+        key = ask.key if ask.key is not None or record is None else record.birth.key  # a link leads to its session
+        if key is not None:
+            engine.gate.leases.begin(ask.operation, key)
 
     def hold(self, operation: bytes) -> None:
         """Another operation whose leases end with this request."""

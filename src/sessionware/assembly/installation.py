@@ -15,7 +15,7 @@ from sessionware.asgi.engine import Engine
 from sessionware.asgi.work import Elsewhere, Work, nowhere_else
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
-from sessionware.assembly.parts import failure_of, options_of, terms_of
+from sessionware.assembly.parts import failure_of, options_of, renewal_of, terms_of
 from sessionware.config.load import load
 from sessionware.config.settings import Settings, without_password
 from sessionware.core.policy import compile_policy
@@ -192,7 +192,10 @@ class Sessionware:
             endings = Endings(observers, telemetry=telemetry, health=health, acknowledges=not self._is_guest)
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
-            gate = Gate(store, local=local, failure=failure_of(settings), telemetry=telemetry)
+            gate = Gate(
+                store, local=local, failure=failure_of(settings), telemetry=telemetry,
+                renew_every_ms=renewal_of(settings),
+            )  # fmt: skip
             work = Work(store.clock, elsewhere=self.elsewhere)
             resolver = Resolver(settings, store.addresses, sources=sources)
             opening.push_async_callback(resolver.aclose)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sessionware.asgi.options import CookieOptions, Options
 from sessionware.asgi.reading import Names
 from sessionware.config.settings import Settings
 from sessionware.gate import FailurePolicy
+from sessionware.gate.leases import RENEW_EVERY_MS
 from sessionware.service.terms import Terms, issuers_of
 
+RENEW_MIN_MS: Final = 250
+RENEWALS_PER_LIFE: Final = 3  # two may be lost before a session with an open stream runs out of idle time
 _SECURE = {"auto": None, "on": True, "off": False}
 
 
@@ -42,6 +47,13 @@ def failure_of(settings: Settings) -> FailurePolicy:
         # Our own stores keep their deadlines themselves; a module:factory is held to it here.
         deadline_ms=0 if "://" in settings.store else settings.store_timeout,
     )
+
+
+def renewal_of(settings: Settings) -> int:
+    """How often what runs is told to the store: often enough for sessions that live shorter than a lease."""
+    if not settings.session_ttl:
+        return RENEW_EVERY_MS
+    return min(RENEW_EVERY_MS, max(RENEW_MIN_MS, settings.session_ttl // RENEWALS_PER_LIFE))
 
 
 def options_of(settings: Settings) -> Options:

@@ -17,7 +17,7 @@ from sessionware.errors import StoreUnavailable
 from sessionware.gate.breaker import Breaker
 from sessionware.gate.facts import FactQueue
 from sessionware.gate.failure import FailurePolicy, local_share, only_credential, unavailable
-from sessionware.gate.leases import LeaseKeeper, Running
+from sessionware.gate.leases import RENEW_EVERY_MS, LeaseKeeper, Running
 from sessionware.telemetry import Action, Feature, Reason, Telemetry
 
 RETRY_MIN_MS: Final = 1_000  # what a client is told to wait for a store that is down
@@ -32,7 +32,7 @@ class Gate:
     `leases.release(ask.operation)`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a part that the assembly hands over
         self,
         store: Store,
         *,
@@ -40,9 +40,10 @@ class Gate:
         failure: FailurePolicy,
         telemetry: Telemetry,
         nanoseconds: Nanoseconds = SYSTEM_NS,
+        renew_every_ms: int = RENEW_EVERY_MS,
     ) -> None:
         self.facts = FactQueue(store, telemetry=telemetry)
-        self.leases = LeaseKeeper(self.facts, clock=store.clock)
+        self.leases = LeaseKeeper(self.facts, clock=store.clock, every_ms=renew_every_ms)
         self._local_facts = FactQueue(local, telemetry=telemetry)
         self._store = store
         self._admit = self._admit_in_time if failure.deadline_ms else store.admit

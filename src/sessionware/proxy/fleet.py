@@ -30,11 +30,12 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 class Fleet:
-    """The upstreams of all pools. `begin` needs a running event loop; `resolve` asks DNS."""
+    """The upstreams of all pools. `begin` needs a running event loop; `resolve` asks DNS, each `every_s` seconds."""
 
-    def __init__(self, pools: Iterable[Pool], *, resolve: Resolve = resolve) -> None:
+    def __init__(self, pools: Iterable[Pool], *, resolve: Resolve = resolve, every_s: float = RESOLVE_EVERY_S) -> None:
         self.pools = {pool.name: Members(pool) for pool in pools}
         self._resolve = resolve
+        self._every_s = every_s
         self._loops: list[asyncio.Task[None]] = []
         self._lives: dict[Upstream, Life] = {}
         self._failing: set[str] = set()  # names whose lookup failed last time
@@ -101,7 +102,7 @@ class Fleet:
 
     async def _look_up_all(self, named: list[tuple[Members, UpstreamAddress]]) -> None:
         while True:
-            await pause(RESOLVE_EVERY_S)
+            await pause(self._every_s)
             await asyncio.gather(*[self._look_up(members, address) for members, address in named])
 
     async def _look_up(self, members: Members, address: UpstreamAddress) -> None:
