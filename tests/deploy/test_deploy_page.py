@@ -22,6 +22,7 @@ def test_the_page_shows_settings_for_a_laptop_a_host_and_a_cluster():
 def test_what_the_page_sets_loads_and_only_the_laptop_is_open(variables):
     found, _ = loaded(variables)
     assert found.settings.proves_users is ("SESSIONWARE_JWT_ISSUER" in variables)
+    assert (found.settings.anonymous == "off") is found.settings.proves_users
     assert [each for each in found.warnings if found.settings.proves_users] == []
 
 

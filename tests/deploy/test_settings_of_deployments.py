@@ -49,6 +49,11 @@ def test_what_is_deployed_loads_and_warns_of_nothing_but_an_open_door(variables)
     assert [each for each in warnings if "credential" not in each] == []
 
 
+def test_where_tokens_are_checked_nobody_comes_in_without_one(variables):
+    settings = loaded(variables)[0].settings
+    assert (settings.anonymous == "off") is settings.proves_users
+
+
 def test_a_store_is_shared_where_several_may_run():
     stores = {name: loaded(each())[0].settings.store.partition(":")[0] for name, each in DEPLOYMENTS.items()}
     assert stores == {"docker-compose": "redis", "kubernetes": "redis", "systemd": "sqlite"}
