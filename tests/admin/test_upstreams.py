@@ -112,6 +112,15 @@ def test_b33_rebalance_moves_what_has_no_state_until_loads_differ_by_one(three, 
         assert (again["moved"], again["sessions"]) == (0, after)
 
 
+def test_one_that_left_the_settings_while_it_was_drained_can_be_taken_in_again(three, tmp_path):
+    store = ("--store", f"sqlite:///{tmp_path}/one.db", "--store-timeout", "5s")
+    with RunningProxy("--upstreams", named(three), *TRUSTED, *store) as proxy:
+        assert post(proxy, "default/replica-3/drain").status_code == 200
+    with RunningProxy("--upstreams", named(three[:2]), *TRUSTED, *store) as proxy:
+        assert soon(lambda: post(proxy, "default/replica-3/undrain").status_code == 200)
+        assert soon(lambda: post(proxy, "default/replica-3/undrain").status_code == 404)
+
+
 def test_what_is_not_there_is_named_with_what_is(three):
     with RunningProxy("--upstreams", named(three), *TRUSTED) as proxy:
         pool, upstream = post(proxy, "nowhere/rebalance"), post(proxy, "default/replica-9/drain")

@@ -67,10 +67,11 @@ class UpstreamPages:
         members = self._members(call)
         if isinstance(members, Problem):
             return members
-        if members.find(name) is None:
+        drains = self._proxy.drains
+        is_known = members.find(name) is not None or f"{pool}/{name}" in drains()  # one that left the settings drained
+        if not is_known:
             known = ", ".join(each.name for each in members)
             return problem(404, f"No upstream '{name}' in pool '{pool}': known are {known}", "upstream_not_found")
-        drains = self._proxy.drains
         await (drains.drain(pool, name) if is_draining else drains.undrain(pool, name))
         return Answer({"pool": pool, "name": name, "draining": is_draining})
 
