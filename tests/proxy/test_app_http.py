@@ -151,3 +151,17 @@ def until(connection, mark):
         assert more, received
         received += more
     return received
+
+
+@pytest.mark.parametrize(
+    ("trusted", "proto", "port"), [("127.0.0.1", "https", "443"), ("10.0.0.0/8", "http", "80")], ids=["trusted", "not"]
+)
+def test_behind_a_balancer_that_ends_tls_the_upstream_is_told_https(upstreams, trusted, proto, port):
+    with serving(upstreams, trusted_proxies=trusted, allowed_hosts="mcp.example.com", **TOKENS) as server:
+        answer = httpx2.get(
+            f"{server.url}/app/x",
+            headers=bearer("alice", **{"X-Forwarded-Proto": "https", "Host": "mcp.example.com"}),
+        )
+    headers = dict(told(answer)["headers"])
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == (proto, port)
+    assert f"proto={proto};" in headers["forwarded"]

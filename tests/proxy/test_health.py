@@ -19,7 +19,6 @@ from sessionware.proxy.health import (
     drained,
     failed,
     may_exchange,
-    serves_its_own,
     takes_new_sessions,
     tried,
     unanswered,
@@ -99,7 +98,9 @@ def test_draining_is_no_matter_of_health(steps, drains):
 def test_who_drains_serves_its_own_and_takes_nobody_new():
     suspected, dead = after((0, REFUSED)), after((0, SILENT), (10_000, SILENT))
     assert [takes_new_sessions(each) for each in (NEW, drained(NEW), suspected, dead)] == [True, False, False, False]
-    assert [serves_its_own(each) for each in (NEW, drained(NEW), suspected, dead)] == [True, True, True, False]
+    assert [before_connecting(each, Era.LEGACY) for each in (drained(NEW), suspected, dead)] == [
+        Meanwhile.FORWARD, Meanwhile.FORWARD, Meanwhile.GONE,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.standalone.bounds import Bounds
 from sessionware.standalone.leaving import Leaving
 from sessionware.standalone.listening import listen
+from sessionware.standalone.peers import Peers
 from sessionware.standalone.server import Door, Drain, Server
 from tests.serving import LoopThread
 
@@ -41,12 +42,23 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class BoundedServer:
-    """`with BoundedServer(echo, bounds=SHORT) as server: server.say(b"GET / HTTP/1.1")`."""
+    """`with BoundedServer(echo, bounds=SHORT) as server: server.say(b"GET / HTTP/1.1")`.
 
-    def __init__(self, app: App = echo, *, bounds: Bounds = SHORT, drain: Drain = Drain(0.0, 5.0)) -> None:  # noqa: B008  # it is frozen
+    `counts_all`: peers of this machine may hold no more connections than others.
+    """
+
+    def __init__(
+        self,
+        app: App = echo,
+        *,
+        bounds: Bounds = SHORT,
+        drain: Drain = Drain(0.0, 5.0),  # noqa: B008  # it is frozen
+        counts_all: bool = False,
+    ) -> None:
         self._app = app
         self._bounds = bounds
         self._drain = drain
+        self._peers = Peers(lambda _: False) if counts_all else None
         self._thread = LoopThread("bounded server")
         self._is_up = threading.Event()
         self._ended: Future[int]
@@ -69,6 +81,9 @@ class BoundedServer:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
+
+    def connect_from(self, address: str) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S, source_address=(address, 0))
 
     def answer_to(self, sent: bytes) -> bytes:
         """Everything that comes back until the server closes; it is closed on for what it does not like."""
@@ -102,7 +117,7 @@ class BoundedServer:
     async def _run(self, sockets: list[socket.socket]) -> int:
         self._leaving = Leaving()
         door = Door(sockets, self._app)
-        self._server = Server([door], bounds=self._bounds, drain=self._drain, leaving=self._leaving)
+        self._server = Server([door], bounds=self._bounds, drain=self._drain, leaving=self._leaving, peers=self._peers)
         return await self._server.run(self._is_up.set)
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from sessionware.standalone.bounds import Bounds, bounds_of_process
+from sessionware.standalone.peers import Peers
 from tests.serving import soon
 from tests.standalone.bounded_server import SHORT, BoundedServer, status_of, until_cancelled, whole
 
@@ -206,6 +207,48 @@ def test_px18_over_the_bound_there_is_503_and_health_still_answers():
         for each in [*held, *spare]:
             each.close()
         assert soon(lambda: status_of(server.answer_to(LAST)) == 200)
+
+
+def test_px10_one_address_cannot_take_all_connections(caplog):
+    bounds = Bounds(head_s=5.0, keep_alive_s=30.0, connections=12, reserve=2)
+    with BoundedServer(bounds=bounds, counts_all=True) as server:
+        held = [server.connect() for _ in range(3)]
+        for each in held:
+            each.sendall(GET)
+            assert status_of(each.recv(4096)) == 200
+        refused = server.answer_to(GET)
+        assert (status_of(refused), b"Too many connections from one address" in refused) == (503, True)
+        assert status_of(server.answer_to(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")) == 200
+        spare = [server.connect() for _ in range(2)]
+        assert soon(lambda: status_of(server.answer_to(b"")) == 503)
+        assert len(server.connections) <= bounds.of_one_peer + bounds.reserve
+        with server.connect_from("127.0.0.2") as other:
+            other.sendall(GET)
+            assert status_of(other.recv(4096)) == 200
+        for each in [*held, *spare]:
+            each.close()
+        assert soon(lambda: status_of(server.answer_to(LAST)) == 200)
+    told = [record.getMessage() for record in caplog.records if "TRUSTED_PROXIES" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("127.0.0.1 holds 3 connections, more than a peer may")
+
+
+def test_px10_this_machine_s_own_proxies_and_trusted_ones_stand_for_many():
+    bounds = Bounds(head_s=5.0, keep_alive_s=30.0, connections=4)
+    with BoundedServer(bounds=bounds) as server:
+        held = [server.connect() for _ in range(4)]
+        for each in held:
+            each.sendall(LAST)
+        assert [status_of(whole(each)) for each in held] == [200] * 4
+        for each in held:
+            each.close()
+
+
+def test_px10_of_an_ipv6_address_its_network_counts():
+    peers = Peers(lambda _: False)
+    assert [peers.came(each) for each in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")] == [1, 2, 1, 1]
+    peers.went("2001:db8::1")
+    assert peers.came("2001:db8::3") == 2
 
 
 def test_the_number_of_connections_follows_from_the_files_that_a_process_may_open():

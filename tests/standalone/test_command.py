@@ -117,3 +117,34 @@ def test_nothing_else_is_there(proxy):
 def seconds(clock):
     hours, minutes, rest = clock.split(":")
     return int(hours) * 3600 + int(minutes) * 60 + int(rest)
+
+
+def test_a_mistyped_name_is_said_beside_what_is_missing_because_of_it():
+    code, lines = refused(environ={"SESSIONWARE_UPSTREMS": "http://127.0.0.1:9/mcp"})
+    assert code == 2
+    assert lines == [
+        (
+            "sessionware: SESSIONWARE_UPSTREAMS is unset, so there is nothing to forward to: write for example "
+            "sessionware proxy --upstream http://127.0.0.1:9001/mcp"
+        ),
+        "sessionware: SESSIONWARE_UPSTREMS is no setting: did you mean `SESSIONWARE_UPSTREAMS`?",
+    ]
+
+
+def test_an_upstream_is_faulted_by_the_name_that_the_user_wrote():
+    assert refused("--upstream", "foo")[1][0].startswith("sessionware: --upstreams, column 1: an upstream is a URL")
+    code, lines = refused("--upstream", "unix:///run/mcp.sock")
+    assert code == 2
+    assert "write for example unix:///run/mcp.sock:/mcp, or / for the root" in lines[0]
+
+
+def test_upstreams_are_said_as_they_were_written():
+    written = "dns+http://localhost:9/mcp,unix:///nowhere/mcp.sock:/mcp"
+    with RunningProxy("--upstreams", written) as proxy:
+        assert "  /mcp -> dns+http://localhost:9/mcp, unix:///nowhere/mcp.sock:/mcp\n" in proxy.said
+
+
+def test_a_loopback_host_in_brackets_is_local_too():
+    with RunningProxy("--upstream", "http://127.0.0.1:9/mcp", "--host", "[::1]") as proxy:
+        assert "is public" not in proxy.log
+        assert proxy.get("/metrics", headers={"host": "evil.test"}).status_code == 421

@@ -121,3 +121,26 @@ def test_adm06_with_a_place_of_their_own_metrics_are_only_there(upstreams):
         ]  # fmt: skip
         names = list(httpx2.get(f"{private}/ready").json()["upstreams"]["default"])
         assert all(name.startswith("127.0.0.1:") for name in names)
+
+
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:8080", "localhost.evil.test", ""])
+def test_px05_a_page_that_has_rebound_its_name_reads_no_metrics(fresh, host):
+    answer = fresh.get("/metrics", headers={"host": host})
+    assert answer.status_code == 421
+    assert "sessionware_" not in answer.text
+    for name in ("localhost", "127.0.0.1:1", "[::1]"):
+        assert fresh.get("/metrics", headers={"host": name}).status_code == 200
+
+
+def test_px05_nor_does_it_on_an_administrators_door_that_only_this_machine_can_reach(upstreams):
+    with RunningProxy("--upstreams", upstreams, "--admin-bind", "127.0.0.1:0", *OPEN) as proxy:
+        private = proxy.said.rpartition("/metrics only on ")[2].strip()
+        evil = {"host": "evil.test"}
+        paths = ("/health", "/ready", "/metrics", "/upstreams")
+        assert [httpx2.get(private + path, headers=evil).status_code for path in paths] == [200, 421, 421, 421]
+
+
+def test_scrapers_know_us_by_our_address_where_others_can_reach_us(upstreams):
+    with RunningProxy("--upstreams", upstreams, "--host", "0.0.0.0", *OPEN) as proxy:
+        answer = httpx2.get(f"http://127.0.0.1:{proxy.port}/metrics", headers={"host": "10.1.2.3:8080"})
+        assert answer.status_code == 200

@@ -22,7 +22,7 @@ from sessionware.core.policy import Caller, admission, plan
 from sessionware.core.request import Facts
 from sessionware.errors import CrossSite, IdentityRequired, InvalidToken, NotAMember
 from sessionware.service.actors import Actor
-from sessionware.service.finding import check_session_token
+from sessionware.service.finding import check_session_token, vet
 from sessionware.telemetry import who_asks
 
 
@@ -151,6 +151,8 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
         return found
     if found.code != "session_invalid":
         return found
+    if visit.link is not None:  # it may have ended with the token: begun anew, the client would only be refused then
+        await vet(engine.runtime, Actor(identity=visit.identity))
     if visit.has_lived:  # and lives no more
         visit.has_lived = False
         making = made_if_absent(engine, visit, now)

@@ -91,7 +91,7 @@ def refused(refusal: Refused, *, style: Style, status: int | None = None, met: I
         wait_ms = FULL_RETRY_S * 1000
     if wait_ms is not None:
         extra["retry_after_ms"] = wait_ms
-        headers += _retry(wait_ms)
+        headers += retry_headers(wait_ms)
     if not refusal.should_retry:
         headers.append((b"x-should-retry", b"false"))
     headers += _challenge(refusal.code)
@@ -111,12 +111,12 @@ def failed(error: SessionwareError, *, style: Style = "draft", met: Iterable[Gla
     if isinstance(error, LimitExceeded):
         extra = {"limit": error.name, "used": error.used, "allowance": error.allowance}
         extra["retry_after_ms"] = error.retry_after_ms
-        headers += _retry(error.retry_after_ms)
+        headers += retry_headers(error.retry_after_ms)
     elif isinstance(error, TooManySessions):
         extra = {"refs": error.refs} if isinstance(error, OwnerFull) and error.refs else {}
-        headers += _retry(FULL_RETRY_S * 1000)
+        headers += retry_headers(FULL_RETRY_S * 1000)
     elif error.status_hint == 503:  # noqa: PLR2004  # a dependency of ours: soon again
-        headers += _retry(RETRY_S.get(error.code, STORE_RETRY_S) * 1000)
+        headers += retry_headers(RETRY_S.get(error.code, STORE_RETRY_S) * 1000)
     elif isinstance(error, NotAMember):
         extra = {"reason": NOT_A_MEMBER}
     elif isinstance(error, SessionDead) and error.reason is not None:
@@ -124,7 +124,8 @@ def failed(error: SessionwareError, *, style: Style = "draft", met: Iterable[Gla
     return problem(error.status_hint, text, error.code, extra=extra, headers=headers)
 
 
-def _retry(milliseconds: int) -> list[Header]:
+def retry_headers(milliseconds: int) -> list[Header]:
+    """How long to wait, in the seconds that HTTP has and to the millisecond."""
     seconds = max(1, -(-milliseconds // 1000))
     return [(b"retry-after", str(seconds).encode()), (b"retry-after-ms", str(milliseconds).encode())]
 

@@ -13,6 +13,7 @@ from sessionware.asgi.passage import pass_unseen
 from sessionware.asgi.problems import failed
 from sessionware.asgi.refusing import refuse
 from sessionware.asgi.routing import Route, told_at
+from sessionware.asgi.scheme import settle_scheme
 from sessionware.assembly.api_at import ApiAt
 from sessionware.assembly.installation import Sessionware, given_or_made
 from sessionware.assembly.lifespan import CannotStart, Lifespan
@@ -95,6 +96,7 @@ class SessionMiddleware:
                     return
                 await refuse(scope, receive, send, told_at(self._route, scope, failed(error)))
                 return
+        settle_scheme(scope, engine.resolver)
         if self._api is not None and self._api.serves(scope):
             await self._api(scope, receive, send)
             return

@@ -22,7 +22,7 @@ from sessionware.errors import ConfigError
 from sessionware.proxy.app import ProxyApp
 from sessionware.proxy.headers import Disclosure, header_names, shows_credentials
 from sessionware.proxy.requesting import PoolTerms
-from sessionware.proxy.upstreams import Pool, pools_of
+from sessionware.proxy.upstreams import SOURCE, Pool, pools_of
 from sessionware.proxy.wire import Deadlines
 
 _NEVER_S: Final = 10 * 365 * 86_400.0  # STREAM_IDLE_TIMEOUT=off
@@ -52,7 +52,7 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     """The proxy that these settings describe; `api` as in `SessionMiddleware`. Raises ConfigError."""
     if loaded.proxy is None:
         raise ConfigError("the settings were read without those of the proxy")
-    pools = pools_of(loaded.proxy)
+    pools = pools_of(loaded.proxy, source=loaded.sources.get("upstreams", SOURCE))
     app = ProxyApp(
         pools,
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},

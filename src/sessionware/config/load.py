@@ -33,7 +33,8 @@ from sessionware.errors import ConfigError
 class Loaded(Struct, frozen=True, kw_only=True):
     """The settings, where each came from, and what to say at start. `sources`: the name of each as it was written.
 
-    `proxy` is None unless they were asked for the proxy.
+    `strangers` are those warnings that tell of a name that is no setting: a mistyped one may be why another is
+    missing. `proxy` is None unless they were asked for the proxy.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     sources: Mapping[str, str]
     proxy: ProxySettings | None = None
     warnings: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -63,7 +65,7 @@ def load(  # noqa: PLR0913  # each is a source of settings
     """
     found = survey(keywords=keywords, flags=flags, environ=environ, file=file, arguments=arguments, for_proxy=for_proxy)
     if found.problems:
-        raise ConfigError("\n".join(found.problems))
+        raise ConfigError("\n".join((*found.problems, *found.strangers)))
     return found
 
 
@@ -105,6 +107,7 @@ def survey(  # noqa: PLR0913  # the same
         sources=sources,
         proxy=proxy,
         warnings=(*warnings, *doubts(case), *proxy_doubts(case)),
+        strangers=tuple(warnings),
         problems=tuple(dict.fromkeys(problems)),
     )
 

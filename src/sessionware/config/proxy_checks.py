@@ -37,7 +37,10 @@ def proxy_doubts(case: Case) -> Iterator[str]:
 
 def _upstreams(case: Case, proxy: ProxySettings) -> Iterator[str]:
     if not proxy.upstreams and not any(pool.upstreams for pool in proxy.pools):
-        yield f"{case.named('upstreams')} is unset, so there is nothing to forward to: set http://127.0.0.1:9001/mcp"
+        yield (
+            f"{case.named('upstreams')} is unset, so there is nothing to forward to: write for example "
+            "sessionware proxy --upstream http://127.0.0.1:9001/mcp"
+        )
 
 
 def _audience(case: Case) -> Iterator[str]:

@@ -187,7 +187,7 @@ def is_loopback(hostname: str) -> bool:
     if hostname == "localhost" or hostname.endswith(".localhost"):
         return True
     try:
-        return ip_address(hostname).is_loopback
+        return ip_address(hostname.strip("[]")).is_loopback
     except ValueError:
         return False
 

@@ -94,6 +94,11 @@ class Resolver:
             return UNKNOWN_CLIENT
         return self._client_group(address)
 
+    @property
+    def has_proxies(self) -> bool:
+        """Whether some peers are proxies whose X-Forwarded-* are read here, not by the ASGI server."""
+        return bool(self._proxies.networks) and not self._proxies.is_server_trusted
+
     def trusts(self, peer: str | None) -> bool:
         """Whether what this peer says of its user and client counts."""
         return self._proxies.trusts(peer)

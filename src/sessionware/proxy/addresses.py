@@ -52,6 +52,13 @@ class UpstreamAddress(Struct, frozen=True, kw_only=True):
         return f"{'http' if self.scheme == 'unix' else self.scheme}://{self.authority}"
 
     @property
+    def written(self) -> str:
+        """As one writes it in UPSTREAMS, but for its name."""
+        if self.scheme == "unix":
+            return f"unix://{self.host}" + (f":{self.path}" if self.path else "")
+        return f"{_DNS if self.is_dns else ''}{self.origin}{self.path}"
+
+    @property
     def is_tls(self) -> bool:
         return self.scheme == "https"
 

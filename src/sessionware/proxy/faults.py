@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sessionware.asgi.problems import Problem, problem
+from sessionware.asgi.problems import Problem, problem, retry_headers
 from sessionware.proxy.health import RETRY_MS
 from sessionware.proxy.wire import NotDelivered, WireFault
 
@@ -25,9 +25,8 @@ def fault_problem(fault: WireFault) -> Problem:
 
 
 def unavailable() -> Problem:
-    headers = [(b"retry-after", str(max(RETRY_MS // 1000, 1)).encode()), (b"retry-after-ms", str(RETRY_MS).encode())]
     extra = {"retry_after_ms": RETRY_MS}
-    return problem(503, "The upstream cannot be reached", UNAVAILABLE, extra=extra, headers=headers)
+    return problem(503, "The upstream cannot be reached", UNAVAILABLE, extra=extra, headers=retry_headers(RETRY_MS))
 
 
 def unusable() -> Problem:

@@ -9,7 +9,7 @@ from sessionware.proxy.headers import SESSION_ID, BadHead, head_fault
 from sessionware.proxy.hop_by_hop import Header, are_values, nominated
 from sessionware.proxy.mcp.era import Era, era_of
 from sessionware.proxy.mcp.mirrors import header_text
-from sessionware.proxy.wire import HeaderBlock
+from sessionware.proxy.wire.requests import HeaderBlock
 
 HEADS_MAX: Final = 2_048
 KEY_MAX: Final = 4 << 10  # bytes of headers: longer ones are read each time, or strangers fill the memory

@@ -98,10 +98,6 @@ def takes_new_sessions(health: Health) -> bool:
     return health.life is Life.UP and not health.is_draining
 
 
-def serves_its_own(health: Health) -> bool:
-    return health.life is not Life.DEAD
-
-
 def before_connecting(health: Health, era: Era) -> Meanwhile:
     """What to do with a request that is bound to this upstream, before anything was tried."""
     if health.life is not Life.DEAD:

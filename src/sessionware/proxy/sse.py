@@ -81,16 +81,13 @@ class SseScanner:
         return self._is_cut or self._pending > self.event_max
 
 
-def final_event(
-    scanner: SseScanner, status: int, message: str, *, request_id: RequestId, retry_after_ms: int | None = None
-) -> bytes:
+def final_event(scanner: SseScanner, status: int, message: str, *, request_id: RequestId) -> bytes:
     """The end of a stream whose upstream is gone: a JSON-RPC error for the request that waits, well framed.
 
     A blank line comes first, so that it is an event of its own. What was begun and will never be whole would
     become an event by that: it is given a type that every client passes over, on a line of its own.
     """
-    data = {"retry_after_ms": retry_after_ms} if retry_after_ms is not None else None
-    body = error_body(status, message, request_id=request_id, data=data)
+    body = error_body(status, message, request_id=request_id)
     start = b"\n" if scanner.is_inside_line or not scanner.is_inside_event else b""
     start += b"event: interrupted\n\n" if scanner.is_inside_event else b""
     return start + b"event: message\ndata: " + body + b"\n\n"

@@ -51,7 +51,7 @@ class Upstream:
 
     def __init__(self, address: UpstreamAddress) -> None:
         self.address = address
-        self.wire = Wire(_place(address), _LIMITS)
+        self.wire = Wire(place_of(address), _LIMITS)
         self.health = Health()
         self.circuit = CLOSED
         self.in_flight = 0
@@ -151,7 +151,8 @@ class Upstream:
         return int(self._time() * 1000)
 
 
-def _place(address: UpstreamAddress) -> Address:
+def place_of(address: UpstreamAddress) -> Address:
+    """Where its wire leads."""
     if address.scheme == "unix":
         return Address(unix_path=address.host)
     return Address(host=address.host, port=address.port, tls=address.is_tls, server_name=address.known_as)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sessionware.config.proxy_settings import PoolKind, PoolSettings, ProxySettings
 from sessionware.core.limit_text import nearest
@@ -155,7 +156,7 @@ def _add(place: _Place, found: list[UpstreamAddress], text: str, at: int, kind: 
     if len(found) >= UPSTREAMS_MAX:
         place.fail(f"a pool has at most {UPSTREAMS_MAX} upstreams: write dns+http:// for all addresses of a name", at)
     if kind != "http" and not address.path:
-        endpoint = address.origin + _ENDPOINTS[kind]
+        endpoint = replace(address, path=_ENDPOINTS[kind]).written
         place.fail(f"the path of the endpoint is missing: write for example {endpoint}, or / for the root", at)
     found.append(address)
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 CONNECTIONS_MAX: Final = 10_000  # of one process; fewer where it may open fewer files
 RESERVE: Final = 64  # connections beyond that are told 503, and still get to /health
+PEER_SHARE: Final = 4  # one address may hold a fourth of them
 FILES_PER_CONNECTION: Final = 2  # the client's and the upstream's
 FILES_OF_OURS: Final = 64  # the store, logs, listening sockets
 
@@ -19,6 +20,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
     `head_s` counts from the opening of a connection, or from the first byte of a later request. A body may not stall
     for `stall_s`, nor come at less than `body_rate` a second after the first `stall_s`. `framing` is what chunk
     headers and trailers may take beside the body, and `chunk_extra` more for each chunk.
+
+    Over `connections` the next `reserve` are served nothing but probes; more are closed at once. The same holds for
+    the connections of one address over `of_one_peer`: nobody alone keeps everybody out. Free of that are peers in
+    TRUSTED_PROXIES, who stand for many, and those of this machine (loopback, Unix sockets).
     """
 
     head_s: float = 10.0
@@ -31,6 +36,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
     keep_alive_s: float = 75.0  # longer than the balancers in front keep theirs: 60 s
     connections: int = CONNECTIONS_MAX
     reserve: int = RESERVE
+
+    @property
+    def of_one_peer(self) -> int:
+        return max(self.connections // PEER_SHARE, 1)
 
 
 def bounds_of_process() -> Bounds:

@@ -69,15 +69,16 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(cast("asyncio.Transport", Gathering(transport, self.loop)))
-        excess = len(self.connections) - self._bounds.connections
+        self._peer = self.client[0] if self.client else None
+        excess, why = self._watch.came(self._peer)
         if excess > self._bounds.reserve:
-            self._refuse(UNAVAILABLE, "Too many connections", extra=b"retry-after: 1\r\n")
+            self._refuse(UNAVAILABLE, why, extra=b"retry-after: 1\r\n")
         elif excess > 0:
-            self.app = self._watch.overloaded(self.app)
+            self.app = self._watch.overloaded(self.app, why)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._watch.lost()
+        self._watch.lost(self._peer)
 
     def data_received(self, data: bytes) -> None:
         self._latest = len(data)

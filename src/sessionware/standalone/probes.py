@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from sessionware.api.calls import Answer
@@ -10,7 +10,7 @@ from sessionware.api.faults import not_allowed, not_found
 from sessionware.api.probes import PROMETHEUS, Readiness, ready_answer
 from sessionware.asgi.engine import Engine
 from sessionware.asgi.messages import App, Receive, Scope, Send
-from sessionware.asgi.refusing import respond
+from sessionware.asgi.refusing import is_for_us, not_for_us, respond
 from sessionware.assembly import Sessionware
 from sessionware.errors import StoreUnavailable
 
@@ -20,7 +20,12 @@ Page = Callable[[], Awaitable[Answer]]
 
 
 class Probes:
-    """The pages of one process; whoever asks, whatever Host it names: nothing here tells anything of anybody."""
+    """The pages of one process. They tell nothing of anybody.
+
+    /health and /ready answer whatever Host is named: balancers and kubelets know us by our address. /metrics wants
+    one of `hosts`, where some are listed, and so does what tells names of upstreams (`shows_names`): a web page that
+    has rebound its own name to this machine must not read how we are used.
+    """
 
     def __init__(
         self,
@@ -28,16 +33,20 @@ class Probes:
         *,
         readiness: Callable[[], Readiness],
         metrics: Callable[[], Awaitable[bytes]],
+        hosts: Collection[str] = (),
+        shows_names: bool = False,
     ) -> None:
         self._sessionware = sessionware
         self._readiness = readiness
         self._metrics = metrics
+        self._hosts = hosts
+        self._shows_names = shows_names
 
     def pages(self, *, with_metrics: bool) -> dict[str, App]:
         """By path, each under the names that it goes by."""
-        health, ready = _app(self._health), _app(self._ready)
+        health, ready = _app(self._health), _app(self._ready, hosts=self._hosts if self._shows_names else ())
         pages = {"/health": health, "/healthz": health, "/livez": health, "/ready": ready, "/readyz": ready}
-        return pages | ({"/metrics": _app(self._shown_metrics)} if with_metrics else {})
+        return pages | ({"/metrics": _app(self._shown_metrics, hosts=self._hosts)} if with_metrics else {})
 
     async def _health(self) -> Answer:
         """GET /health: the process answers; it asks no store, and says how many sessions it knows of."""
@@ -62,8 +71,11 @@ class Probes:
         return Answer(await self._metrics(), headers=(PROMETHEUS,))
 
 
-def _app(page: Page) -> App:
+def _app(page: Page, *, hosts: Collection[str] = ()) -> App:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_for_us(scope, hosts):
+            await respond(send, not_for_us())
+            return
         if scope["method"] not in {"GET", "HEAD"}:
             await respond(send, not_allowed(_ALLOWED))
             return

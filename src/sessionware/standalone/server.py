@@ -17,6 +17,7 @@ from sessionware.asgi.messages import App
 from sessionware.standalone.bounds import Bounds
 from sessionware.standalone.connection import Connection
 from sessionware.standalone.leaving import Leaving
+from sessionware.standalone.peers import Peers, is_of_this_machine
 from sessionware.standalone.watch import Watch
 
 STOPPED: Final = 0
@@ -46,15 +47,19 @@ class Drain(Struct, frozen=True):
 class Server:
     """Serves the first door's app for as long as nobody asks it to leave; its lifespan is the server's."""
 
-    def __init__(self, doors: Sequence[Door], *, bounds: Bounds, drain: Drain, leaving: Leaving) -> None:
+    def __init__(
+        self, doors: Sequence[Door], *, bounds: Bounds, drain: Drain, leaving: Leaving, peers: Peers | None = None
+    ) -> None:
         """Needs a running event loop."""
         self._configs = [_config(door.app) for door in doors]
         self._doors = doors
         self._drain = drain
         self._leaving = leaving
         self._state = ServerState()
-        self._watch = Watch(bounds, self._state)
+        self._watch = Watch(bounds, self._state, peers or Peers(is_of_this_machine))
         self._lifespan = LifespanOn(self._configs[0])
+        self._lifespan.logger = logging.getLogger("sessionware.lifespan")
+        self._lifespan.logger.addFilter(_was_raised)
 
     @property
     def turned_away(self) -> Mapping[int, int]:
@@ -123,6 +128,11 @@ class Server:
         await _over(self._state.tasks, LAST_WORDS_S)
         for task in list(self._state.tasks):
             task.cancel()
+
+
+def _was_raised(record: logging.LogRecord) -> bool:
+    """What cannot start says so itself, once; only a traceback has nobody else to tell it."""
+    return record.exc_info is not None
 
 
 def _config(app: App) -> Config:

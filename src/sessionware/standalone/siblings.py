@@ -1,8 +1,7 @@
-"""The only place where the workers of one proxy ask each other: each listens on a socket that only they can reach."""
+"""The only place that adds up what the workers of one proxy have counted, those that are no more among them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
@@ -11,12 +10,12 @@ from typing import Final
 
 import msgspec
 
-from sessionware.standalone.colleagues import SUFFIX
+from sessionware.standalone.asking import Ear, Question, ask_others, socket_of
+from sessionware.standalone.colleagues import WORK
 from sessionware.standalone.families import Family, decoded, encoded, left_behind, merged
 
-WITHIN_S: Final = 1.0  # a sibling that takes longer is shown as it was last
-ANSWER_MAX: Final = 8 << 20
-_SOCKET: Final = ".sock"
+# A sibling that takes longer is shown as it was last.
+COUNTS: Final = Question(suffix=".sock", within_s=1.0, answer_max=8 << 20)
 _LAST: Final = ".last"
 _GONE: Final = "gone" + _LAST  # the counts of all workers that are no more
 
@@ -30,49 +29,41 @@ class Siblings:
         """Whoever makes the folder sees to it that nobody else can enter."""
         self._folder = folder
         self._count = count
-        self._name = str(os.getpid())
-        self._server: asyncio.Server | None = None
+        self._ear = Ear(folder, COUNTS, lambda _: self._told())
 
     async def open(self) -> None:
         """Answer the others from now on."""
-        self._server = await asyncio.start_unix_server(self._tell, self._folder / (self._name + _SOCKET))
+        await self._ear.open()
 
     def close(self) -> None:
         """Say for the last time what was counted, and answer nobody any more."""
         self._told()
-        if self._server is not None:
-            self._server.close()
+        self._ear.close()
 
     async def gather(self) -> list[tuple[Family, ...]]:
         """What everyone has counted, those that are no more among them."""
         own = self._told()
-        others = [path for path in self._folder.glob(f"*{_SOCKET}") if path.stem != self._name]
-        answers = await asyncio.gather(*[_asked(path) for path in others])
-        found = [decoded(own), *[decoded(answer) for answer in answers if answer]]
-        silent = [path.stem for path, answer in zip(others, answers, strict=True) if not answer]
-        for name in (*silent, "gone"):
+        answers = await ask_others(self._folder, COUNTS)
+        found = [decoded(own), *[decoded(answer) for answer in answers.values() if answer]]
+        heard = {os.getpid(), *[pid for pid, answer in answers.items() if answer]}
+        left = set(self._folder.glob(f"*{_LAST}")) - {_last(self._folder, pid) for pid in heard}
+        for path in left:
             with contextlib.suppress(OSError, msgspec.DecodeError):
-                found.append(left_behind(decoded((self._folder / (name + _LAST)).read_bytes())))
+                found.append(left_behind(decoded(path.read_bytes())))
         return found
 
     def _told(self) -> bytes:
         """What this worker has counted; kept, so that it is not lost with the worker."""
         told = encoded(self._count())
-        _write(self._folder / (self._name + _LAST), told)
+        _write(_last(self._folder, os.getpid()), told)
         return told
-
-    async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            writer.write(self._told())
-            await writer.drain()
-        writer.close()
 
 
 def bury(folder: Path, pid: int) -> None:
     """A worker is no more: what it had told goes to the counts of the dead. Only the supervisor calls it."""
-    last, gone = folder / f"{pid}{_LAST}", folder / _GONE
-    for suffix in (_SOCKET, SUFFIX):
-        (folder / f"{pid}{suffix}").unlink(missing_ok=True)
+    last, gone = _last(folder, pid), folder / _GONE
+    for question in (COUNTS, WORK):
+        socket_of(folder, pid, question).unlink(missing_ok=True)
     known: list[Sequence[Family]] = []
     for path in (gone, last):
         with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -82,26 +73,8 @@ def bury(folder: Path, pid: int) -> None:
     last.unlink(missing_ok=True)
 
 
-async def _asked(path: Path) -> bytes:
-    """What a sibling answers; nothing when it does not in time."""
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                return await _whole(reader)
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return b""
-
-
-async def _whole(reader: asyncio.StreamReader) -> bytes:
-    answer = bytearray()
-    while part := await reader.read(1 << 16):
-        answer += part
-        if len(answer) > ANSWER_MAX:
-            return b""
-    return bytes(answer)
+def _last(folder: Path, pid: int) -> Path:
+    return folder / f"{pid}{_LAST}"
 
 
 def _write(path: Path, content: bytes) -> None:

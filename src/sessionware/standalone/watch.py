@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -13,22 +14,28 @@ from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.refusing import respond
 from sessionware.proxy.mcp.answers import unavailable
 from sessionware.standalone.bounds import Bounds
+from sessionware.standalone.peers import Peers
 
 LOOK_EVERY_S: Final = 0.5
 RETRY_MS: Final = 1_000
 TURNED_AWAY: Final = (400, 408, 417, 431, 503)
+TELL_EVERY_S: Final = 60.0  # of a peer that holds too many
+TOO_MANY: Final = "Too many connections"
 PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
+log: Final = logging.getLogger("sessionware")
 
 
 class Watch:
     """What the connections of one process have in common. `now` is as old as the last look."""
 
-    def __init__(self, bounds: Bounds, state: ServerState) -> None:
+    def __init__(self, bounds: Bounds, state: ServerState, peers: Peers) -> None:
         """Needs a running event loop."""
         self.bounds = bounds
         self.is_leaving = False  # no connection is kept alive any more
         self.turned_away = dict.fromkeys(TURNED_AWAY, 0)  # by status: what never became a request
         self._state = state
+        self._peers = peers
+        self._told_at = float("-inf")
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
         self._changed = asyncio.Event()
@@ -47,8 +54,23 @@ class Watch:
         """From now on each answer says that its connection closes."""
         self.is_leaving = True
 
-    def lost(self) -> None:
+    def came(self, peer: str | None) -> tuple[int, str]:
+        """A connection has been opened: by how many there are too many now, and in which words."""
+        bounds, held = self.bounds, self._peers.came(peer)
+        excess, of_peer = len(self._state.connections) - bounds.connections, held - bounds.of_one_peer
+        if of_peer <= max(excess, 0):
+            return excess, TOO_MANY
+        if self.now - self._told_at >= TELL_EVERY_S:
+            self._told_at = self.now
+            log.warning(
+                "%s holds %d connections, more than a peer may: the next are refused; a proxy in front of us belongs "
+                "in TRUSTED_PROXIES", peer, bounds.of_one_peer,
+            )  # fmt: skip
+        return of_peer, f"{TOO_MANY} from one address"
+
+    def lost(self, peer: str | None) -> None:
         """A connection has gone."""
+        self._peers.went(peer)
         self._changed.set()
 
     async def until_all_have_gone(self) -> None:
@@ -58,7 +80,7 @@ class Watch:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._changed.wait()
 
-    def overloaded(self, app: App) -> App:
+    def overloaded(self, app: App, why: str) -> App:
         """The app for a connection over the bound: probes are answered, all else is told to come again."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +88,7 @@ class Watch:
                 await app(scope, receive, _closing(send))
             else:
                 self.turned_away[503] += 1
-                await respond(_closing(send), unavailable("Too many connections", retry_after_ms=RETRY_MS))
+                await respond(_closing(send), unavailable(why, retry_after_ms=RETRY_MS))
 
         return answer
 

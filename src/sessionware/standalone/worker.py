@@ -17,13 +17,17 @@ from sessionware.assembly.proxying import Assembled, assembled
 from sessionware.config.load import Loaded
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
+from sessionware.config.shapes import is_loopback
 from sessionware.core.ids import SessionKey
+from sessionware.credentials.trusted_headers import read_proxies
+from sessionware.proxy.pages import local_hosts
 from sessionware.standalone.access_log import AccessLog
 from sessionware.standalone.bounds import bounds_of_process
 from sessionware.standalone.colleagues import Colleagues
 from sessionware.standalone.counting import Counting
 from sessionware.standalone.front import Front
 from sessionware.standalone.leaving import Leaving
+from sessionware.standalone.peers import Peers, is_of_this_machine
 from sessionware.standalone.probes import Probes, nowhere
 from sessionware.standalone.readiness import readiness_of
 from sessionware.standalone.server import Door, Drain, Server
@@ -74,7 +78,9 @@ async def _serve(loaded: Loaded, ready: Assembled, seat: Seat) -> int:
     traffic = Traffic(ready.app.pools)
     counting = Counting(ready, traffic, folder=seat.folder)
     doors = _doors(ready, seat, leaving=leaving, counting=counting, access_log=access_log)
-    server = Server(doors, bounds=bounds_of_process(), drain=_drain(proxy), leaving=leaving)
+    server = Server(
+        doors, bounds=bounds_of_process(), drain=_drain(proxy), leaving=leaving, peers=_peers(loaded.settings)
+    )
     await counting.open(server)
     colleagues = await _colleagues(ready.front.sessionware, seat.folder)
     try:
@@ -113,6 +119,8 @@ def _doors(
             ready.front.sessionware,
             readiness=lambda: readiness_of(fleet, is_draining=leaving.is_asked, shows_names=is_private),
             metrics=counting.shown,
+            hosts=_hosts(ready, seat, is_private=is_private),
+            shows_names=is_private,
         )
         front = Front(
             app,
@@ -127,11 +135,24 @@ def _doors(
     return [*doors, door(seat.admin, nowhere, is_private=True)] if seat.admin else doors
 
 
+def _hosts(ready: Assembled, seat: Seat, *, is_private: bool) -> tuple[str, ...]:
+    """The names that a door goes by. Scrapers know the administrators' by its address, unless only we can reach it."""
+    if not is_private:
+        return ready.front.sessionware.settings.allowed_hosts
+    return local_hosts(None) if all(is_loopback(each.getsockname()[0]) for each in seat.admin) else ()
+
+
 def _access_log(settings: Settings) -> AccessLog | None:
     """None where the level leaves out what is no warning. Pages that are asked for each second fill no log."""
     if settings.log_level not in LOGGED:
         return None
     return AccessLog(settings.log_format, quiet=frozenset() if settings.log_level == "debug" else PROBES)
+
+
+def _peers(settings: Settings) -> Peers:
+    """Who is no single client is not counted as one."""
+    proxies = read_proxies(settings.trusted_proxies)
+    return Peers(lambda address: is_of_this_machine(address) or proxies.trusts(address))
 
 
 def _drain(proxy: ProxySettings) -> Drain:

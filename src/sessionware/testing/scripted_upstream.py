@@ -127,7 +127,7 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         if self._unix_path:
-            return f"http+unix://{self._unix_path}"
+            return f"unix://{self._unix_path}"
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property

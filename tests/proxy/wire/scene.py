@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from sessionware.proxy.wire import Deadlines, UpstreamRequest, Wire, WireFault, WireLimits, read_address
+from sessionware.proxy.addresses import parse_address
+from sessionware.proxy.standing import place_of
+from sessionware.proxy.wire import Deadlines, UpstreamRequest, Wire, WireFault, WireLimits
 from sessionware.testing import ScriptedUpstream
 from sessionware.testing.scripted_upstream import Say, answer
 
@@ -69,7 +71,7 @@ def open_files():
 async def scene(*turns, limits=UNBOUNDED, tls=None, client_tls=None, **more):
     """An upstream that plays these turns, and a wire to it; both are closed, and no connection outlives them."""
     async with ScriptedUpstream(*turns, tls=tls, **more) as upstream:
-        wire = Wire(read_address(upstream.url), limits, tls=client_tls)
+        wire = Wire(place_of(parse_address(upstream.url)), limits, tls=client_tls)
         try:
             yield upstream, wire
         finally:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from sessionware.asgi.limit_headers import Header
-from sessionware.asgi.problems import Problem
+from sessionware.asgi.problems import Problem, retry_headers
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.messages import TOOLS_CALL, BadBody, Body, Kind, Message, RequestId
 from sessionware.proxy.mcp.mirrors import HEADER_MISMATCH
@@ -56,16 +56,10 @@ def error_answer(
     return _answer(status, error_body(status, message, request_id=request_id, data=data), headers)
 
 
-def unavailable(message: str, *, retry_after_ms: int, request_id: RequestId = None, status: int = 503) -> Problem:
+def unavailable(message: str, *, retry_after_ms: int) -> Problem:
     """For a while something is not there: says how long to wait in both the header and the body."""
-    seconds = _seconds(retry_after_ms)
-    return error_answer(
-        status,
-        _with_wait(message, retry_after_ms),
-        request_id=request_id,
-        data={"retry_after_ms": retry_after_ms},
-        headers=[(b"retry-after", str(seconds).encode()), (b"retry-after-ms", str(retry_after_ms).encode())],
-    )
+    data, headers = {"retry_after_ms": retry_after_ms}, retry_headers(retry_after_ms)
+    return error_answer(503, _with_wait(message, retry_after_ms), data=data, headers=headers)
 
 
 def unknown_session(request_id: RequestId = None) -> Problem:
