@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from benchmarks import proxy_latency, proxy_memory, proxy_streams, proxy_throughput, report
+from benchmarks import proxy_latency, proxy_memory, proxy_sessions, proxy_streams, proxy_throughput, report
 from benchmarks.measure import table
 
 QUICK_ROUNDS: Final = 2
@@ -24,6 +24,7 @@ STREAMS: Final = 2_000  # open together
 EVENTS: Final = 1_000  # written to one of them at a time
 REQUESTS: Final = 100_000  # over which memory must stay
 DROPPED: Final = 1_000  # streams that were opened and dropped
+SESSIONS: Final = (25, 1_000, 10_000, 20_000)  # live ones
 
 
 class Scale(Struct, frozen=True):
@@ -58,11 +59,17 @@ def memory(scale: Scale) -> Found:
     return found, proxy_memory.shown(found), proxy_memory.verdicts(found)
 
 
+def sessions(scale: Scale) -> Found:
+    found = proxy_sessions.measured(live=[max(number // scale.fewer, 1) for number in SESSIONS])
+    return found, proxy_sessions.shown(found), proxy_sessions.verdicts(found)
+
+
 MEASURES: Final[dict[str, Callable[[Scale], Found]]] = {
     "throughput": throughput,
     "latency": latency,
     "streams": streams,
     "memory": memory,
+    "sessions": sessions,
 }
 
 
