@@ -208,9 +208,10 @@ def test_what_is_hardly_meant_is_said():
     assert "is short" in proxy(UPSTREAM_TIMEOUT="30s").warnings[0]
     assert "no credential is checked" in proxy(HOST="0.0.0.0").warnings[0]
     assert "passed through" in proxy(FORWARD_AUTHORIZATION="auto").warnings[0]
-    issuer = {"JWT_ISSUER": "https://login.test", "JWT_AUDIENCE": "mcp", "HOST": "0.0.0.0"}
+    issuer = {"JWT_ISSUER": "https://login.test", "JWT_AUDIENCE": "mcp", "HOST": "0.0.0.0", "ANONYMOUS": "off"}
     assert "where tokens are issued" in proxy(**issuer).warnings[0]
     assert proxy(**issuer, PUBLIC_URL="https://mcp.test").warnings == ()
+    assert "asked to log in" in proxy(**issuer | {"PUBLIC_URL": "https://mcp.test", "ANONYMOUS": "minted"}).warnings[0]
     assert proxy(MAX_ANSWER="off").proxy.max_answer == 0
 
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.proxy.standing_proxy import TOKENS, serving, token
-from tests.proxy.stories import FORMS, HELLO, LATER, LIST, call, modern
+from tests.proxy.stories import FORMS, HELLO, LATER, LIST, asked, begun, call, modern
 from tests.proxy.telling_upstream import Told, json_answer, telling
 
 ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
@@ -226,3 +226,25 @@ def test_exactly_so_many_of_many_at_once_get_through(upstream):
     with serving(upstream.url, limits="10/hour per user", **TOKENS) as door, ThreadPoolExecutor(16) as workers:
         sent = list(workers.map(lambda n: post(door, "modern", call(f"t{n}", n)).status_code, range(60)))
     assert (sent.count(200), sent.count(429)) == (10, 50)
+
+
+def test_a_limit_per_session_counts_legacy_sessions_apart_though_their_clients_share_an_address(upstreams):
+    """That the session is named by Mcp-Session-Id alone makes no difference."""
+    with serving(",".join(each.url for each in upstreams), limits="2/minute per session", **TOKENS) as server:
+        users = {user: {"Authorization": f"Bearer {token(user)}"} for user in ("alice", "bob")}
+        ids = {user: begun(server, **headers) for user, headers in users.items()}
+        ids["alice again"] = begun(server, **users["alice"])
+        users["alice again"] = users["alice"]
+        statuses = {user: [asked(server, ids[user], **users[user]).status_code for _ in range(3)] for user in users}
+    assert statuses == {user: [200, 200, 429] for user in users}
+
+
+def test_links_of_one_session_share_what_counts_per_session(upstreams):
+    """Also over session and tool, from the second request of each on."""
+    limits = "4/minute per session; by_tool=3/minute per session and tool"
+    with serving(upstreams[0].url, limits=limits, **TOKENS) as server:
+        headers = {"Authorization": f"Bearer {token('alice')}"}
+        ids = [begun(server, **headers, **{"X-Session-ID": "work"}) for _ in range(2)]
+        pair = [asked(server, each, **headers).status_code for each in ids]  # lists
+        calls = [asked(server, each, call("pid"), **headers).status_code for each in (*ids, ids[0])]
+    assert (pair, calls) == ([200, 200], [200, 200, 429])

@@ -171,14 +171,7 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         key = new.session.key
         caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
     planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
-    ask = admission(caller, planned, now=now, operation=runtime.operation(), new=new)
-    if visit.link is not None:
-        ask = replace(ask, link=visit.link.key)
-    if call.routed is not None:
-        ask = replace(ask, wants_data=False, candidate=_candidate(call.routed, visit, caller))
-    if ticket is not None or call.opens:
-        spends = planned.spends if ticket is None else (*planned.spends, ticket)
-        ask = replace(ask, opens=call.opens, spends=spends)
+    ask = _about(call, caller, admission(caller, planned, now=now, operation=runtime.operation(), new=new))
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
@@ -201,7 +194,8 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
         except BaseException:
             engine.gate.leases.release(ask.operation)
             raise
-        if ticket is None and not call.opens and engine.may_repeat(visit, call.facts.method):
+        is_learned = visit.link is not None and _has_learned(visit, decision.answer)
+        if ticket is None and not (call.opens or is_learned) and engine.may_repeat(visit, call.facts.method):
             repeated = ask.without_making()
             # Whoever is bound stays so: it need not be proposed again.
             visit.remember(call.facts, replace(repeated, candidate=None), planned.until)
@@ -211,6 +205,18 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
     return decision
 
 
+def _about(call: Call, caller: Caller, ask: Admission) -> Admission:
+    """The question with what is asked beside limits: a link, an upstream, a ticket that is used up."""
+    visit, ticket = call.visit, call.ticket
+    if visit.link is not None:
+        ask = replace(ask, link=visit.link.key, key=None if visit.target is None else ask.key)
+    if call.routed is not None:
+        ask = replace(ask, wants_data=False, candidate=_candidate(call.routed, visit, caller))
+    if ticket is not None or call.opens:
+        ask = replace(ask, opens=call.opens, spends=ask.spends if ticket is None else (*ask.spends, ticket))
+    return ask
+
+
 def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     """The upstream that a session gets if it has none; a `default` session is bound nowhere, a legacy one already."""
     if routed.candidate is None or caller.session is None or visit.is_default or visit.link is not None:
@@ -218,6 +224,15 @@ def _candidate(routed: Routed, visit: Visit, caller: Caller) -> Binding | None:
     if visit.has_lived and routed.facts.pool in visit.pools:
         return None
     return routed.candidate(caller.session.hash)
+
+
+def _has_learned(visit: Visit, answer: Admitted) -> bool:
+    """Whether the link belongs to another session than was thought: from now on its limits count there."""
+    key = None if answer.session is None else answer.session.key
+    if key is None or key == visit.caller.session:
+        return False
+    visit.caller = replace(visit.caller, session=key)
+    return True
 
 
 def _tell_bound(call: Call, candidate: Binding | None, answer: Admitted) -> None:

@@ -9,6 +9,7 @@ from sessionware.asgi.messages import Scope
 from sessionware.asgi.reading import Read, read
 from sessionware.asgi.visits import Visit, believed_until
 from sessionware.core.identity import Identity
+from sessionware.core.ids import MintedId
 from sessionware.core.ledger import Spend
 from sessionware.core.policy import Caller
 from sessionware.core.session import Proof
@@ -74,7 +75,10 @@ def _caller(engine: Engine, resolved: Resolved) -> Caller:
     if target is not None:
         return Caller(identity, target.key, target.tag, target.key.bucket, org_limits)
     if link is not None:
-        return Caller(identity, None, link.tag, link.key.bucket, org_limits)
+        # Its session is known once the store has answered; most have the link's own id. What counts over sessions
+        # needs one to count over, or it would count over the client, whom many share.
+        session = runtime.addresses.minted_key(MintedId(link.text))
+        return Caller(identity, session, link.tag, link.key.bucket, org_limits)
     tag = identity.tag if identity is not None else ""
     return Caller(identity, None, tag, runtime.addresses.bucket(tag) if tag else 0, org_limits)
 

@@ -30,6 +30,7 @@ def proxy_doubts(case: Case) -> Iterator[str]:
     yield from _first_byte(case, case.proxy)
     yield from _open_door(case)
     yield from _passed_through(case, case.proxy)
+    yield from _strangers(case)
     yield from _unknown_issuer(case)
     yield from _closed_pools(case, case.proxy)
     yield from _idle_choices(case.proxy)
@@ -119,6 +120,16 @@ def _idle_choices(proxy: ProxySettings) -> Iterator[str]:
     for pool in proxy.pools:
         if pool.kind == "http" and (pool.include or pool.exclude):
             yield f"[pools.{pool.name}] tools does nothing: plain HTTP servers (kind http) have no tools"
+
+
+def _strangers(case: Case) -> Iterator[str]:
+    """Credentials that are checked where they come, and not asked for: clients never begin to log in."""
+    settings = case.settings
+    if settings.verifies_tokens and settings.anonymous != "off" and not settings.required_groups:
+        yield (
+            f"{case.named('anonymous')} is {settings.anonymous}: whoever sends no token is let in all the same, and no "
+            "client is asked to log in; set ANONYMOUS=off to require one"
+        )
 
 
 def _passed_through(case: Case, proxy: ProxySettings) -> Iterator[str]:

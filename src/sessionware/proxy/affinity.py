@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from sessionware.asgi.passage import Passage
 from sessionware.core.ids import SECRET_ENTROPY_BYTES, mint
-from sessionware.core.session import Ended, Link
+from sessionware.core.session import Ended, EndReason, Link
 from sessionware.errors import StoreUnavailable
 from sessionware.proxy.mcp.messages import INITIALIZE, Hello
 from sessionware.service.amounts import give_back_making
@@ -55,26 +55,27 @@ async def remember(passage: Passage, begun: Begun, *, at_most: int) -> bytes:
 
 async def forget(passage: Passage, link: Link) -> None:
     """The upstream has no such session any more; one of ours that was only there for it ends, too."""
-    await _unlink(passage, link)
+    await _unlink(passage, link, EndReason.ENDED)
 
 
 async def lose(passage: Passage, link: Link) -> None:
     """The same, and nobody has wished it: to begin anew costs its client nothing."""
-    ended = await _unlink(passage, link)
+    ended = await _unlink(passage, link, EndReason.UPSTREAM_LOST)
     if ended is not None:
         asked = replace(passage.entered.facts, method="POST", mcp_method=INITIALIZE, tool="", count=1)
         await give_back_making(passage.engine.runtime, ended.session, asked)
 
 
-async def _unlink(passage: Passage, link: Link) -> Ended | None:
-    """End the link; answers the session that ended with it."""
+async def _unlink(passage: Passage, link: Link, reason: EndReason) -> Ended | None:
+    """End the link; answers the session that ended with it, which observers are told for this reason."""
     runtime = passage.engine.runtime
     passage.session = None  # what this request still says is no part of a session that ends
     with contextlib.suppress(StoreUnavailable):  # it will be asked for again, and forgotten then
         unlinked = await runtime.store.unlink(link.key, now=runtime.now())
         if unlinked is not None and unlinked.ended is not None:
-            await runtime.tell_ended([unlinked.ended])
-            return unlinked.ended
+            ended = replace(unlinked.ended, reason=reason)
+            await runtime.tell_ended([ended])
+            return ended
     return None
 
 

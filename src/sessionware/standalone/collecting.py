@@ -13,8 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from sessionware.core.store import Query
 from sessionware.errors import StoreUnavailable
-from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.health import Life
+from sessionware.proxy.placing import Placing
 from sessionware.proxy.standing import WAIT_BOUNDS_MS
 from sessionware.service.runtime import Runtime
 from sessionware.standalone.traffic import Traffic
@@ -33,7 +33,7 @@ def of_door(connections: int, turned_away: Mapping[int, int]) -> Iterator[Any]:
     yield refused
 
 
-def of_worker(traffic: Traffic, fleet: Fleet) -> Iterator[Any]:
+def of_worker(traffic: Traffic, placing: Placing) -> Iterator[Any]:
     """What this process has done; beside it stand the counts of its sessions."""
     requests = CounterMetricFamily("sessionware_requests", "Requests that are over", labels=["pool", "outcome"])
     for pool, outcomes in traffic.requests.items():
@@ -42,13 +42,13 @@ def of_worker(traffic: Traffic, fleet: Fleet) -> Iterator[Any]:
     yield requests
     yield _gauge("sessionware_requests_running", "Requests that are being answered", traffic.running)
     yield _gauge("sessionware_streams_open", "Answers that have begun and are not over", traffic.streams)
-    yield from _of_upstreams(fleet)
+    yield from _of_upstreams(placing)
     resident = _resident_bytes()
     if resident:
         yield _gauge("sessionware_resident_bytes", "Memory of all worker processes", resident)
 
 
-def _of_upstreams(fleet: Fleet) -> Iterator[Any]:
+def _of_upstreams(placing: Placing) -> Iterator[Any]:
     labels = ["pool", "upstream"]
     up = GaugeMetricFamily(
         "sessionware_upstream_up", "Whether connections to it succeed (1), or it is dead", labels=labels
@@ -58,10 +58,10 @@ def _of_upstreams(fleet: Fleet) -> Iterator[Any]:
     waits = HistogramMetricFamily(
         "sessionware_upstream_latency_seconds", "Time until the head of its answer", labels=labels
     )
-    for pool, upstream in fleet.each():
+    for pool, upstream in placing.fleet.each():
         named = [pool, upstream.name]
         up.add_metric(named, int(upstream.health.life is not Life.DEAD))
-        draining.add_metric(named, int(upstream.health.is_draining))
+        draining.add_metric(named, int(placing.is_drained(pool, upstream.name)))
         missed.add_metric(named, upstream.misses)
         waits.add_metric(named, _buckets(upstream.waits), sum_value=upstream.waited_s)
     return iter((up, draining, missed, waits))

@@ -52,4 +52,4 @@ class Counting:
             yield from Collector(engine.runtime.telemetry.counts).collect()
         if self._server is not None:
             yield from of_door(len(self._server.connections), self._server.turned_away)
-        yield from of_worker(self.traffic, self._ready.app.placing.fleet)
+        yield from of_worker(self.traffic, self._ready.app.placing)

@@ -12,7 +12,9 @@ from sessionware.errors import ConfigError
 
 COUNTERS: Final = frozenset({"counter", "histogram"})  # what a worker leaves behind when it ends
 # What every worker sees of the same thing does not add up.
-_LARGEST: Final = frozenset({"sessionware_sessions_active", "sessionware_cleanup_removed"})
+_LARGEST: Final = frozenset(
+    {"sessionware_sessions_active", "sessionware_cleanup_removed", "sessionware_upstream_draining"}
+)
 _SMALLEST: Final = frozenset({"sessionware_upstream_up"})  # 1: every worker reaches it
 
 

@@ -111,13 +111,13 @@ def _doors(
     ready: Assembled, seat: Seat, *, leaving: Leaving, counting: Counting, access_log: AccessLog | None
 ) -> list[Door]:
     """The clients' door, and the administrators' where ADMIN_BIND has opened one: then some pages are only there."""
-    fleet = ready.app.placing.fleet
+    placing = ready.app.placing
 
     def door(sockets: Sequence[socket.socket], app: App, *, is_private: bool) -> Door:
         has_all = is_private or not seat.admin
         probes = Probes(
             ready.front.sessionware,
-            readiness=lambda: readiness_of(fleet, is_draining=leaving.is_asked, shows_names=is_private),
+            readiness=lambda: readiness_of(placing, is_draining=leaving.is_asked, shows_names=is_private),
             metrics=counting.shown,
             hosts=_hosts(ready, seat, is_private=is_private),
             shows_names=is_private,
