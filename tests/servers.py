@@ -156,6 +156,11 @@ def wait_a_little(process: subprocess.Popen[Any]) -> None:
         return
 
 
+def plain_environ() -> dict[str, str]:
+    """This process's environment without any setting of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SESSIONWARE_")}
+
+
 def free_port() -> int:
     """A port that nobody listens on right now."""
     with socket.socket() as probe:

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.servers import ServerDied, wait_a_little
+from tests.servers import ServerDied, plain_environ, wait_a_little
 from tests.serving import soon
-from tests.standalone.running_proxy import command, plain_environ
+from tests.standalone.running_proxy import command
 
 END = "Ctrl-C stops everything."
 START_TRIES = 3_000
