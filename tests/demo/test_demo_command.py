@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from sessionware.cli import INTERRUPTED
 from tests.servers import ServerDied, plain_environ, wait_a_little
 from tests.serving import soon
 from tests.standalone.running_proxy import command
@@ -20,6 +21,7 @@ from tests.standalone.running_proxy import command
 END = "Ctrl-C stops everything."
 START_TRIES = 3_000
 PASTED_WITHIN_S = 50
+ENDED_WITHIN_S = 30  # half of what a server may take to start
 
 
 @contextmanager
@@ -65,6 +67,21 @@ def paste(line, folder):
         ["/bin/sh", "-c", line], cwd=folder, env=plain_environ(), stdin=subprocess.DEVNULL, check=False,
         capture_output=True, text=True, timeout=PASTED_WITHIN_S,
     )  # fmt: skip
+
+
+def test_ctrl_c_ends_it_while_its_servers_still_start(tmp_path):
+    with (tmp_path / "said").open("w") as out:
+        process = subprocess.Popen(
+            command("demo", "--port", "0"), env=plain_environ(), cwd=tmp_path,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        assert soon(lambda: len(children_of(process)) == 2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(ENDED_WITHIN_S) == INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.timeout(180)  # a dozen commands, each of which is a start of Python
