@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from sessionware.cli import INTERRUPTED
-from tests.servers import ServerDied, plain_environ, wait_a_little
+from tests.servers import ServerDied, children_of, plain_environ, wait_a_little
 from tests.serving import soon
 from tests.standalone.running_proxy import command
 
@@ -58,10 +58,6 @@ def commands_in(said):
     return [after.strip() for line, after in pairwise(lines) if line.startswith("  # ")]
 
 
-def children_of(process):
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()
-
-
 def paste(line, folder):
     return subprocess.run(
         ["/bin/sh", "-c", line], cwd=folder, env=plain_environ(), stdin=subprocess.DEVNULL, check=False,
@@ -76,7 +72,7 @@ def test_ctrl_c_ends_it_while_its_servers_still_start(tmp_path):
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        assert soon(lambda: len(children_of(process)) == 2)
+        assert soon(lambda: len(children_of(process.pid)) == 2)
         process.send_signal(signal.SIGINT)
         assert process.wait(ENDED_WITHIN_S) == INTERRUPTED
     finally:
@@ -113,7 +109,7 @@ def test_what_it_prints_for_an_editor_is_json_with_our_address(running):
 
 def test_ctrl_c_ends_everything(tmp_path):
     with demo(tmp_path) as (process, _):
-        children = children_of(process)
+        children = children_of(process.pid)
         assert len(children) == 2
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
@@ -122,7 +118,7 @@ def test_ctrl_c_ends_everything(tmp_path):
 
 def test_its_servers_do_not_outlive_it_when_it_is_killed(tmp_path):
     with demo(tmp_path) as (process, _):
-        children = children_of(process)
+        children = children_of(process.pid)
         assert len(children) == 2
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
