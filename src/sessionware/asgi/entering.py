@@ -18,7 +18,7 @@ from sessionware.core.admission import Admission, Admitted, Binding, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend
-from sessionware.core.policy import Caller, admission, plan
+from sessionware.core.policy import Caller, Plan, admission, plan
 from sessionware.core.request import Facts
 from sessionware.errors import CrossSite, IdentityRequired, InvalidToken, NotAMember
 from sessionware.service.actors import Actor
@@ -162,7 +162,8 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
     return found
 
 
-async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
+def _question(engine: Engine, call: Call, making: Making) -> tuple[Caller, Plan, Admission]:
+    """Who asks, what that takes, and how the store is asked."""
     runtime, visit, ticket, now = engine.runtime, call.visit, call.ticket, call.now
     caller, new = visit.caller, None if making.is_lazy else making.new
     if new is not None and visit.target is None:
@@ -177,12 +178,18 @@ async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
     if ticket is not None or call.opens:
         spends = planned.spends if ticket is None else (*planned.spends, ticket)
         ask = replace(ask, opens=call.opens, spends=spends)
+    return caller, planned, ask
+
+
+async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
+    runtime, visit, ticket = engine.runtime, call.visit, call.ticket
+    caller, planned, ask = _question(engine, call, making)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
         alone = replace(caller, session=None)
-        planned = plan(runtime.policy, alone, call.facts, now=now)
-        return admission(alone, planned, now=now, operation=ask.operation)
+        planned = plan(runtime.policy, alone, call.facts, now=call.now)
+        return admission(alone, planned, now=call.now, operation=ask.operation)
 
     about_session = ask.key is not None or visit.link is not None
     decision = await engine.gate.decide(
