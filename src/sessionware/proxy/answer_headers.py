@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
-from sessionware.proxy.addresses import UpstreamAddress
+from sessionware.proxy.addresses import UpstreamAddress, own_place
 from sessionware.proxy.headers import NAMES_KEPT, SESSION_ID
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
@@ -183,14 +182,8 @@ def location(value: bytes, guise: Guise) -> bytes | None:
     It is resolved against nothing but the upstream's root, and what comes out is a path of ours, so that the
     upstream's address never leaves.
     """
-    own = guise.upstream.origin
-    try:
-        parts = urlsplit(urljoin(own + "/", value.decode("ascii")))
-        # Compared as text: `http://a:80@evil` and `//evil` do not start with our origin and a slash.
-        is_own = f"{parts.scheme}://{parts.netloc}".lower() == own.lower()
-    except ValueError:  # no ASCII, or an address that is none
-        return None
-    if not is_own or b"\\" in value or not parts.path.startswith("/") or parts.path.startswith("//"):
+    parts = own_place(guise.upstream, value.decode("ascii")) if value.isascii() else None
+    if parts is None or not parts.path.startswith("/") or parts.path.startswith("//"):
         return None
     base = guise.upstream.path.rstrip("/")
     path = parts.path
