@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.servers import end, free_port, wait_until_it_listens
+from tests.servers import end, free_port, plain_environ, wait_until_it_listens
 
 START_WITHIN_S: Final = 30.0  # importing an MCP package takes seconds on a busy machine
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -22,8 +22,7 @@ class Program:
         self.port = free_port()
         self._command = [part.replace("{port}", str(self.port)) for part in command]
         self._log = folder / f"{self.port}.log"
-        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("SESSIONWARE_")}
-        self._environ |= environ or {}
+        self._environ = plain_environ() | (environ or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def configured(self, text: str) -> Self:

@@ -156,6 +156,16 @@ def wait_a_little(process: subprocess.Popen[Any]) -> None:
         return
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that it has started and that were not reaped."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
+def plain_environ() -> dict[str, str]:
+    """This process's environment without any setting of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SESSIONWARE_")}
+
+
 def free_port() -> int:
     """A port that nobody listens on right now."""
     with socket.socket() as probe:

@@ -13,13 +13,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.servers import ServerDied, wait_a_little
+from sessionware.cli import INTERRUPTED
+from tests.servers import ServerDied, children_of, plain_environ, wait_a_little
 from tests.serving import soon
-from tests.standalone.running_proxy import command, plain_environ
+from tests.standalone.running_proxy import command
 
 END = "Ctrl-C stops everything."
 START_TRIES = 3_000
 PASTED_WITHIN_S = 50
+ENDED_WITHIN_S = 30  # half of what a server may take to start
 
 
 @contextmanager
@@ -56,15 +58,26 @@ def commands_in(said):
     return [after.strip() for line, after in pairwise(lines) if line.startswith("  # ")]
 
 
-def children_of(process):
-    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()
-
-
 def paste(line, folder):
     return subprocess.run(
         ["/bin/sh", "-c", line], cwd=folder, env=plain_environ(), stdin=subprocess.DEVNULL, check=False,
         capture_output=True, text=True, timeout=PASTED_WITHIN_S,
     )  # fmt: skip
+
+
+def test_ctrl_c_ends_it_while_its_servers_still_start(tmp_path):
+    with (tmp_path / "said").open("w") as out:
+        process = subprocess.Popen(
+            command("demo", "--port", "0"), env=plain_environ(), cwd=tmp_path,
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        assert soon(lambda: len(children_of(process.pid)) == 2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(ENDED_WITHIN_S) == INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.timeout(180)  # a dozen commands, each of which is a start of Python
@@ -96,7 +109,7 @@ def test_what_it_prints_for_an_editor_is_json_with_our_address(running):
 
 def test_ctrl_c_ends_everything(tmp_path):
     with demo(tmp_path) as (process, _):
-        children = children_of(process)
+        children = children_of(process.pid)
         assert len(children) == 2
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
@@ -105,7 +118,7 @@ def test_ctrl_c_ends_everything(tmp_path):
 
 def test_its_servers_do_not_outlive_it_when_it_is_killed(tmp_path):
     with demo(tmp_path) as (process, _):
-        children = children_of(process)
+        children = children_of(process.pid)
         assert len(children) == 2
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

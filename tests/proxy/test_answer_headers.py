@@ -6,14 +6,14 @@ from sessionware.proxy.addresses import parse_address
 from sessionware.proxy.answer_headers import (
     BLOCK_MAX,
     BadAnswer,
-    Passage,
+    Guise,
     is_event_stream,
     to_client,
     upstream_session_id,
 )
 
 UPSTREAM = parse_address("http://10.0.0.7:9001/mcp")
-PASSAGE = Passage(upstream=UPSTREAM)
+GUISE = Guise(upstream=UPSTREAM)
 
 
 def test_an_ordinary_answer_arrives_as_it_was():
@@ -21,7 +21,7 @@ def test_an_ordinary_answer_arrives_as_it_was():
         (b"content-length", b"5"), (b"content-type", b"application/json"), (b"x-custom", b"1"), (b"x-custom", b"2"),
         (b"content-encoding", b"gzip"), (b"retry-after", b"3"), (b"x-sessionware-spend", b"tokens=5"),
     ]  # fmt: skip
-    assert to_client(headers, PASSAGE) == headers
+    assert to_client(headers, GUISE) == headers
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,18 @@ def test_an_ordinary_answer_arrives_as_it_was():
     ],
 )  # fmt: skip
 def test_what_only_we_may_say_and_what_tells_of_the_upstream_stays_here(name):
-    assert to_client([(name, b"x")], PASSAGE) == []
+    assert to_client([(name, b"x")], GUISE) == []
 
 
 def test_the_session_gets_our_id_in_its_place():
-    passage = Passage(upstream=UPSTREAM, session_id=b"ours")
+    guise = Guise(upstream=UPSTREAM, session_id=b"ours")
     headers = [(b"content-type", b"application/json"), (b"Mcp-Session-Id", b"theirs")]
-    assert to_client(headers, passage) == [(b"content-type", b"application/json"), (b"mcp-session-id", b"ours")]
+    assert to_client(headers, guise) == [(b"content-type", b"application/json"), (b"mcp-session-id", b"ours")]
 
 
 def test_an_event_stream_is_never_gathered_on_its_way():
     headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-    assert to_client(headers, PASSAGE) == [
+    assert to_client(headers, GUISE) == [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache, no-transform"),
         (b"x-accel-buffering", b"no"),
@@ -73,19 +73,19 @@ def test_an_event_stream_is_never_gathered_on_its_way():
     ],
 )
 def test_an_answer_that_could_be_split_is_not_passed_on(headers):
-    assert isinstance(to_client(headers, PASSAGE), BadAnswer)
+    assert isinstance(to_client(headers, GUISE), BadAnswer)
 
 
 def test_a_length_said_twice_alike_is_said_once_and_yields_to_chunks():
     twice = [(b"content-length", b"5"), (b"content-length", b"5")]
-    assert to_client(twice, PASSAGE) == [(b"content-length", b"5")]
-    assert to_client([*twice, (b"transfer-encoding", b"chunked")], PASSAGE) == []
+    assert to_client(twice, GUISE) == [(b"content-length", b"5")]
+    assert to_client([*twice, (b"transfer-encoding", b"chunked")], GUISE) == []
 
 
 def test_an_upstream_cannot_nominate_what_matters():
     headers = [(b"connection", b"content-type, x-sessionware-spend, x-debug"), (b"content-type", b"a/b")]
     spend = (b"x-sessionware-spend", b"tokens=1")
-    assert to_client([*headers, spend, (b"x-debug", b"1")], PASSAGE) == [(b"content-type", b"a/b"), spend]
+    assert to_client([*headers, spend, (b"x-debug", b"1")], GUISE) == [(b"content-type", b"a/b"), spend]
 
 
 @pytest.mark.parametrize(
@@ -109,22 +109,22 @@ def test_an_upstream_cannot_nominate_what_matters():
     ],
 )
 def test_a_redirect_leads_to_our_paths_or_nowhere(base, prefix, value, told):
-    passage = Passage(upstream=parse_address(base), prefix=prefix)
-    found = to_client([(b"location", value)], passage)
+    guise = Guise(upstream=parse_address(base), prefix=prefix)
+    found = to_client([(b"location", value)], guise)
     assert found == ([(b"location", told)] if told else BadAnswer("Location leads to another place than the upstream"))
 
 
 def test_where_the_upstream_authenticates_its_metadata_has_our_address():
-    passage = Passage(upstream=UPSTREAM, metadata_url=b"https://api.example.com/.well-known/x")
+    guise = Guise(upstream=UPSTREAM, metadata_url=b"https://api.example.com/.well-known/x")
     sent = b'Bearer error="invalid_token", resource_metadata="http://10.0.0.7:9001/.well-known/x", scope="a"'
     told = b'Bearer error="invalid_token", resource_metadata="https://api.example.com/.well-known/x", scope="a"'
-    assert to_client([(b"www-authenticate", sent)], passage) == [(b"www-authenticate", told)]
+    assert to_client([(b"www-authenticate", sent)], guise) == [(b"www-authenticate", told)]
 
 
 def test_cors_is_the_upstreams_own_where_we_do_none():
-    passage = Passage(upstream=UPSTREAM, hides_cors=False)
+    guise = Guise(upstream=UPSTREAM, hides_cors=False)
     headers = [(b"access-control-allow-origin", b"*")]
-    assert to_client(headers, passage) == headers
+    assert to_client(headers, guise) == headers
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 from mcp.client.auth import OAuthClientProvider, TokenStorage
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
+from sessionware.proxy.fleet import pause
+from sessionware.proxy.metadata import BODY_WITHIN_S
 from tests.proxy.standing_proxy import ISSUER, TOKENS, serving, token
 from tests.proxy.stories import FORMS, HELLO, LIST, call, modern
 from tests.proxy.telling_upstream import Told, json_answer, telling
@@ -183,6 +185,18 @@ def test_an_upstream_that_authenticates_speaks_through_us():
 def test_an_upstream_s_document_that_is_none_is_not_passed_on(document):
     with telling(document) as upstream, serving(upstream.url, forward_authorization="forward") as server:
         assert httpx2.get(f"{server.url}{WELL_KNOWN}/mcp").status_code == 404
+
+
+async def byte_by_byte():
+    while True:
+        yield b" "
+        await pause(0.1)
+
+
+def test_an_upstream_s_document_that_never_ends_holds_nobody():
+    with telling(Told(byte_by_byte), "/") as upstream, serving(upstream.url, forward_authorization="forward") as server:
+        answer = httpx2.get(f"{server.url}{WELL_KNOWN}/mcp", timeout=2 * BODY_WITHIN_S)
+    assert answer.status_code == 404
 
 
 class Kept(TokenStorage):

@@ -19,7 +19,7 @@ from sessionware.testing import Fault, FaultyStore
 from sessionware.testing.scripted_upstream import Close, Say, ScriptedUpstream, Stall, answer
 from tests.mcp_servers import replicas
 from tests.proxy.standing_proxy import TOKENS, installed, serving, token
-from tests.proxy.stories import HELLO, SESSIONS
+from tests.proxy.stories import HELLO, LIST, SESSIONS
 from tests.serving import AT_ONCE_S, LoopThread, Server, soon
 
 OLD_HELLO = json.loads(json.dumps(HELLO).replace("2025-11-25", "2024-11-05"))
@@ -29,7 +29,6 @@ UNKNOWN = {
         "code": -31404, "message": "Session not found: initialize again", "data": {"code": "session_not_found"}
     },
 }  # fmt: skip
-LIST = {"jsonrpc": "2.0", "id": 5, "method": "tools/list"}
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n"
 ENDPOINT = b"event: endpoint\ndata: /messages/?session_id=theirs\n\n"
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "pid", "arguments": {}}}

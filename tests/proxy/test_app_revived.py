@@ -1,5 +1,6 @@
 """ON_UPSTREAM_LOST=reinitialize: a legacy session whose upstream is lost is begun anew, and its client is told so."""
 
+import asyncio
 import json
 import threading
 import time
@@ -89,11 +90,21 @@ def test_another_proxy_of_the_same_store_finds_the_session_where_it_is_now(tmp_p
         assert (pid_of(answer), SAID in answer.headers) == (only.pid, False)
 
 
+async def pinging(head, receive, send):
+    """An event stream that lives, and never says anything."""
+    head = [(b"content-type", b"text/event-stream"), *[pair for pair in head if pair[0] != b"content-type"]]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    gone = asyncio.ensure_future(receive())
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
+        await asyncio.wait([gone], timeout=0.05)
+
+
 class Forgetful:
     """An upstream that can forget all its sessions; it keeps what it was asked."""
 
     def __init__(self):
-        self.asked, self.sessions, self.is_rude, self.breaks = [], set(), False, False
+        self.asked, self.sessions, self.is_rude, self.breaks, self.only_pings = [], set(), False, False, False
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -113,6 +124,9 @@ class Forgetful:
         if message.get("method") == "initialize" and status == 200:
             head.append((b"mcp-session-id", b"theirs-%d" % len(self.asked)))
             self.sessions.add(b"theirs-%d" % len(self.asked))
+        if self.only_pings and message.get("method") == "initialize":
+            await pinging(head, receive, send)
+            return
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": json.dumps(told).encode()})
 
@@ -173,6 +187,16 @@ def test_an_upstream_that_refuses_to_begin_anew_is_404(upstream, reviving):
         (404, -31404, 3)
     ] * 2
     assert SAID not in answers[0].headers
+
+
+def test_an_upstream_that_only_pings_when_it_is_asked_to_begin_anew_is_404(upstream):
+    settings = TOKENS | REVIVING | {"upstream_timeout": "1s"}
+    with Server(upstream) as server, serving(f"{server.url}/mcp", **settings) as proxied:
+        legacy_id = begun(proxied, **ALICE)
+        upstream.sessions.clear()
+        upstream.only_pings = True
+        answer = asked(proxied, legacy_id, PID, **ALICE)
+        assert (answer.status_code, answer.json()["error"]["code"], answer.json()["id"]) == (404, -31404, 3)
 
 
 def test_a_call_that_was_delivered_is_never_said_again(upstream, reviving):

@@ -1,6 +1,5 @@
 """The only place that runs `sessionware proxy` for the suite: the real command, as a process of its own."""
 
-import os
 import re
 import signal
 import socket
@@ -14,7 +13,7 @@ from typing import Final, Self
 
 import httpx2
 
-from tests.servers import ServerDied, wait_a_little
+from tests.servers import ServerDied, plain_environ, wait_a_little
 from tests.serving import soon
 
 START_WITHIN_S: Final = 30.0
@@ -113,8 +112,3 @@ class RunningProxy:
 def command(*words: str) -> Sequence[str]:
     """What runs the command line of the source that is tested."""
     return [sys.executable, "-c", COMMAND, *words]
-
-
-def plain_environ() -> dict[str, str]:
-    """This process's environment without any setting of ours."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SESSIONWARE_")}

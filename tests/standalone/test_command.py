@@ -5,7 +5,8 @@ import subprocess
 import pytest
 
 from sessionware.client.mcp import McpClient
-from tests.standalone.running_proxy import RunningProxy, command, plain_environ
+from tests.servers import plain_environ
+from tests.standalone.running_proxy import RunningProxy, command
 
 
 def refused(*words, environ=None, cwd=None):

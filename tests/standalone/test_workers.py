@@ -11,6 +11,7 @@ import pytest
 from sessionware.client.mcp import McpClient
 from sessionware.errors import ConfigError
 from sessionware.standalone.supervisor import private_folder
+from tests.servers import children_of
 from tests.serving import soon
 from tests.standalone.calling import call
 from tests.standalone.running_proxy import RunningProxy
@@ -37,8 +38,7 @@ def crowd(upstreams, tmp_path):
 
 def workers_of(proxy):
     """The process ids of those that serve."""
-    children = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children")
-    return [int(pid) for pid in children.read_text("ascii").split()]
+    return children_of(proxy.process.pid)
 
 
 def is_alive(pid):

@@ -98,7 +98,7 @@ class UpstreamPages:
         """`state`, `circuit` and `in_flight` are what this worker knows, the others hold for all."""
         return {
             "name": upstream.name,
-            "address": f"{upstream.address.origin}{upstream.address.path}",
+            "address": upstream.address.url,
             "state": upstream.health.life.value,
             "circuit": "open" if upstream.circuit.is_open else "closed",
             "draining": self._proxy.placing.is_drained(pool, upstream.name),

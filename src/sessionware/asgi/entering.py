@@ -18,7 +18,7 @@ from sessionware.core.admission import Admission, Admitted, Binding, Outcome
 from sessionware.core.decision import Allowed, Refused
 from sessionware.core.identity import Identity
 from sessionware.core.ledger import Spend
-from sessionware.core.policy import Caller, admission, plan
+from sessionware.core.policy import Caller, Plan, admission, plan
 from sessionware.core.request import Facts
 from sessionware.errors import CrossSite, IdentityRequired, InvalidToken, NotAMember
 from sessionware.service.actors import Actor
@@ -164,20 +164,27 @@ async def _find(engine: Engine, call: Call) -> Entered | Refused:
     return found
 
 
-async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
-    runtime, visit, ticket, now = engine.runtime, call.visit, call.ticket, call.now
+def _question(engine: Engine, call: Call, making: Making) -> tuple[Caller, Plan, Admission]:
+    """Who asks, what that takes, and how the store is asked."""
+    runtime, visit, now = engine.runtime, call.visit, call.now
     caller, new = visit.caller, None if making.is_lazy else making.new
     if new is not None and visit.target is None:
         key = new.session.key
         caller = replace(caller, session=key, tag=new.session.birth.tag, bucket=key.bucket)
     planned = plan(runtime.policy, caller, call.facts, now=now, creates=new is not None)
     ask = _about(call, caller, admission(caller, planned, now=now, operation=runtime.operation(), new=new))
+    return caller, planned, ask
+
+
+async def _ask(engine: Engine, call: Call, making: Making) -> Entered | Refused:
+    runtime, visit, ticket = engine.runtime, call.visit, call.ticket
+    caller, planned, ask = _question(engine, call, making)
 
     def sessionless() -> Admission:
         """The same request without its session, for when the store is down: then its client counts."""
         alone = replace(caller, session=None)
-        planned = plan(runtime.policy, alone, call.facts, now=now)
-        return admission(alone, planned, now=now, operation=ask.operation)
+        planned = plan(runtime.policy, alone, call.facts, now=call.now)
+        return admission(alone, planned, now=call.now, operation=ask.operation)
 
     about_session = ask.key is not None or visit.link is not None
     decision = await engine.gate.decide(

@@ -218,8 +218,7 @@ class Sessionware:
             opening.push_async_callback(gate.aclose)
             reaper.start()
             opening.push_async_callback(reaper.aclose)
-            listening = asyncio.get_running_loop().create_task(self._listener.listen(engine))
-            opening.push_async_callback(_stop, listening)
+            opening.push_async_callback(_stop, asyncio.create_task(self._listener.listen(engine)))
             self._open = opening.pop_all()
             self.at_work = engine
             return engine

@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from sessionware.cli.proxy import EXTRA
 from sessionware.config.load import Loaded, load
 from sessionware.errors import ConfigError
 
-NEEDED: Final = ("uvicorn", "httptools", "uvloop", "prometheus_client", "mcp")
+NEEDED: Final = (*EXTRA, "mcp")
 HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 PORTS_TRIED: Final = 50

@@ -44,9 +44,11 @@ def _started(name: str) -> subprocess.Popen[str]:
 def _url(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None, "it has a pipe"  # noqa: S101  # made with one
     impatience = threading.Timer(START_WITHIN_S, process.kill)
-    impatience.start()
-    line = process.stdout.readline()
-    impatience.cancel()
+    try:
+        impatience.start()
+        line = process.stdout.readline()
+    finally:  # Ctrl-C, too, wherever it comes: a timer that runs keeps this process
+        impatience.cancel()
     if not line.startswith(ANNOUNCED):
         raise DemoBroken(f"a server of the demo did not start (exit code {process.wait()})")
     return line.removeprefix(ANNOUNCED).strip()

@@ -1,10 +1,11 @@
-"""The only place that reads the address of one upstream, in all its spellings."""
+"""The only place that reads the address of one upstream, in all its spellings, and knows what leads there."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Literal
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from msgspec import Struct
 
@@ -59,6 +60,11 @@ class UpstreamAddress(Struct, frozen=True, kw_only=True):
         return f"{_DNS if self.is_dns else ''}{self.origin}{self.path}"
 
     @property
+    def url(self) -> str:
+        """As it is shown to administrators."""
+        return self.origin + self.path
+
+    @property
     def is_tls(self) -> bool:
         return self.scheme == "https"
 
@@ -102,6 +108,20 @@ def resolved(address: UpstreamAddress, ip: str) -> UpstreamAddress:
     return UpstreamAddress(
         name=name, scheme=address.scheme, host=ip, port=address.port, path=address.path, known_as=address.host
     )  # fmt: skip
+
+
+def own_place(upstream: UpstreamAddress, reference: str, *, base: str = "/") -> SplitResult | None:
+    """Where a reference leads that an upstream has given, read at its path `base`; None: to another place, or nowhere.
+
+    Readers take a backslash for a slash or not: what holds one leads nowhere.
+    """
+    try:
+        parts = urlsplit(urljoin(upstream.origin + base, reference))
+    except ValueError:
+        return None
+    # Compared as text: `http://a:80@evil` and `//evil` do not start with our origin and a slash.
+    is_own = f"{parts.scheme}://{parts.netloc}".lower() == upstream.origin.lower()
+    return parts if is_own and "\\" not in reference else None
 
 
 def _socket(name: str, text: str, at: int) -> UpstreamAddress:

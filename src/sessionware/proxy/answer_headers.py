@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
 from msgspec import Struct
 
-from sessionware.proxy.addresses import UpstreamAddress
+from sessionware.proxy.addresses import UpstreamAddress, own_place
 from sessionware.proxy.headers import NAMES_KEPT, SESSION_ID
 from sessionware.proxy.hop_by_hop import (
     HOP_BY_HOP,
@@ -46,7 +45,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _SESSION_ID: Final = re.compile(rb"[\x21-\x7e]{1,1024}")  # visible ASCII, as every version of MCP demands
 
 
-class Passage(Struct, frozen=True, kw_only=True):
+class Guise(Struct, frozen=True, kw_only=True):
     """What stands in an answer in the place of what the upstream says of itself.
 
     `session_id` is our id for the legacy session that the upstream has just named. `prefix` leads to the pool.
@@ -67,10 +66,10 @@ class BadAnswer(Struct, frozen=True):
     reason: str
 
 
-def to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | BadAnswer:
+def to_client(headers: Sequence[Header], guise: Guise) -> list[Header] | BadAnswer:
     """The headers of the answer to the client. A Content-Length stays when it is the only framing there is."""
-    usual = _usual(headers) if passage.session_id is None and passage.hides_cors else None
-    return _to_client(headers, passage) if usual is None else usual
+    usual = _usual(headers) if guise.session_id is None and guise.hides_cors else None
+    return _to_client(headers, guise) if usual is None else usual
 
 
 def _usual(headers: Sequence[Header]) -> list[Header] | None:
@@ -102,7 +101,7 @@ def _told_before(headers: tuple[Header, ...]) -> tuple[Header, ...] | None:
     return None if isinstance(passed, BadAnswer) else tuple(passed)
 
 
-def _to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | BadAnswer:
+def _to_client(headers: Sequence[Header], guise: Guise) -> list[Header] | BadAnswer:
     reason = _fault(headers)
     if reason is not None:
         return BadAnswer(reason)
@@ -110,23 +109,23 @@ def _to_client(headers: Sequence[Header], passage: Passage) -> list[Header] | Ba
     passed: list[Header] = _length(headers)
     for name, value in headers:
         traits = _traits(name)
-        if traits.is_hidden or (traits.is_cors and passage.hides_cors):
+        if traits.is_hidden or (traits.is_cors and guise.hides_cors):
             continue
         if traits.lower in dropped and traits.may_be_dropped:
             continue
         told = value.strip(b" \t")
         if traits.is_rewritten:
-            rewritten = _rewritten(traits.lower, told, passage)
+            rewritten = _rewritten(traits.lower, told, guise)
             if rewritten is None:
                 return BadAnswer("Location leads to another place than the upstream")
             told = rewritten
         passed.append((traits.lower, told))
-    if passage.session_id is not None:
-        passed.append((SESSION_ID, passage.session_id))
+    if guise.session_id is not None:
+        passed.append((SESSION_ID, guise.session_id))
     return _unbuffered(passed) if is_event_stream(passed) else passed
 
 
-_NOWHERE: Final = Passage(upstream=UpstreamAddress(name="", scheme="http", host="", port=0))
+_NOWHERE: Final = Guise(upstream=UpstreamAddress(name="", scheme="http", host="", port=0))
 
 
 class _Traits(Struct, frozen=True, gc=False):
@@ -177,28 +176,22 @@ def is_encoded(headers: Sequence[Header]) -> bool:
     return any(name.lower() == b"content-encoding" and value.lower() != b"identity" for name, value in headers)
 
 
-def location(value: bytes, passage: Passage) -> bytes | None:
+def location(value: bytes, guise: Guise) -> bytes | None:
     """Where a redirect of the upstream leads, as our clients reach it; None: to another place than the upstream.
 
     It is resolved against nothing but the upstream's root, and what comes out is a path of ours, so that the
     upstream's address never leaves.
     """
-    own = passage.upstream.origin
-    try:
-        parts = urlsplit(urljoin(own + "/", value.decode("ascii")))
-        # Compared as text: `http://a:80@evil` and `//evil` do not start with our origin and a slash.
-        is_own = f"{parts.scheme}://{parts.netloc}".lower() == own.lower()
-    except ValueError:  # no ASCII, or an address that is none
+    parts = own_place(guise.upstream, value.decode("ascii")) if value.isascii() else None
+    if parts is None or not parts.path.startswith("/") or parts.path.startswith("//"):
         return None
-    if not is_own or b"\\" in value or not parts.path.startswith("/") or parts.path.startswith("//"):
-        return None
-    base = passage.upstream.path.rstrip("/")
+    base = guise.upstream.path.rstrip("/")
     path = parts.path
-    if passage.prefix and base and (path == base or path.startswith(base + "/")):
+    if guise.prefix and base and (path == base or path.startswith(base + "/")):
         path = path[len(base) :] or "/"
     query = f"?{parts.query}" if parts.query else ""
     fragment = f"#{parts.fragment}" if parts.fragment else ""
-    return f"{passage.prefix}{path}{query}{fragment}".encode()
+    return f"{guise.prefix}{path}{query}{fragment}".encode()
 
 
 def _fault(headers: Sequence[Header]) -> str | None:
@@ -229,12 +222,12 @@ def _length(headers: Sequence[Header]) -> list[Header]:
     return [] if length is None or b"transfer-encoding" in names else [(b"content-length", length)]
 
 
-def _rewritten(lower: bytes, value: bytes, passage: Passage) -> bytes | None:
+def _rewritten(lower: bytes, value: bytes, guise: Guise) -> bytes | None:
     if lower == b"location":
-        return location(value, passage)
-    if passage.metadata_url is None:  # it would tell where the upstream stands
+        return location(value, guise)
+    if guise.metadata_url is None:  # it would tell where the upstream stands
         return _METADATA_ITEM.sub(b"", value).rstrip(b", \t")
-    replacement = b'"' + passage.metadata_url + b'"'
+    replacement = b'"' + guise.metadata_url + b'"'
     return _METADATA.sub(lambda found: found[1] + replacement, value)
 
 

@@ -20,7 +20,7 @@ from sessionware.telemetry import Observer
 
 _SOON: Final = Deadlines(connect=1.0, head=2.0, idle=1.0)  # nobody waits for it, and the upstream forgets by itself
 CANCELLED: Final = "notifications/cancelled"
-_TALKING: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream")]
+TALKING: Final = ((b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream"))
 log: Final = logging.getLogger("sessionware")
 
 
@@ -61,7 +61,7 @@ async def cancel_upstream(
     """Stop one request of a legacy session: that nobody reads its answer any more does not tell it."""
     params = {"requestId": request_id, "reason": "interrupted"}
     body = msgspec.json.encode({"jsonrpc": "2.0", "method": CANCELLED, "params": params})
-    headers = [*_TALKING, *_named(link.upstream_id.encode(), authorization)]
+    headers = [*TALKING, *_named(link.upstream_id.encode(), authorization)]
     await tell_upstream(upstream, UpstreamRequest("POST", upstream.address.path.encode(), headers, body))
 
 

@@ -141,11 +141,11 @@ class Forwarding:
                 await forget_unused(self._passage)
             else:
                 ours = await self._begin(upstream, named)
-        passing = answer_headers.Passage(
+        guise = answer_headers.Guise(
             upstream=upstream.address, prefix=asked.route.prefix, session_id=ours,
             metadata_url=asked.metadata_url() if response.status in CHALLENGES else None,
         )  # fmt: skip
-        headers = answer_headers.to_client(response.headers, passing)
+        headers = answer_headers.to_client(response.headers, guise)
         opens_stream = asked.route.role is Role.EVENTS and is_good and answer_headers.is_event_stream(response.headers)
         if asked.route.role is Role.EVENTS and (isinstance(headers, answer_headers.BadAnswer) or not opens_stream):
             await forget_unused(self._passage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -21,6 +22,7 @@ from sessionware.proxy.wire import BadAnswer, Deadlines, Response, UpstreamReque
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 ASKED_MAX: Final = 2  # upstreams that are asked for a document: strangers ask for it, and one should do
 DOCUMENT_MAX: Final = 64 << 10  # bytes of an upstream's document
+BODY_WITHIN_S: Final = 5.0  # all of it: one that comes byte by byte must not hold whoever asks
 _SOON: Final = Deadlines(connect=3.0, head=10.0, idle=5.0)
 _OK: Final = 200
 
@@ -156,7 +158,7 @@ async def _fetched(upstream: Upstream, target: str) -> dict[str, Any] | None:
     try:
         body = await _bounded(response) if response.status == _OK else b""
         found = msgspec.json.decode(body, type=dict[str, Any])
-    except (BadAnswer, msgspec.DecodeError):
+    except (BadAnswer, TimeoutError, msgspec.DecodeError):
         return None
     finally:
         await response.aclose()
@@ -164,10 +166,11 @@ async def _fetched(upstream: Upstream, target: str) -> dict[str, Any] | None:
 
 
 async def _bounded(response: Response) -> bytes:
-    """The whole body; nothing when it is longer than a document can be."""
+    """The whole body; nothing when it is longer than a document can be. Raises BadAnswer, TimeoutError."""
     body = bytearray()
-    async for part in response:
-        body += part
-        if len(body) > DOCUMENT_MAX:
-            return b""
+    async with asyncio.timeout(BODY_WITHIN_S):
+        async for part in response:
+            body += part
+            if len(body) > DOCUMENT_MAX:
+                return b""
     return bytes(body)

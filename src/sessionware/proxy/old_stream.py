@@ -30,9 +30,9 @@ from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.mcp.answers import error_answer
 from sessionware.proxy.mcp.messages import Hello
 from sessionware.proxy.paths import Role, Route, messages_path
-from sessionware.proxy.sse import EVENT_MAX, EndpointFinder, SseScanner, endpoint_event, endpoint_target
+from sessionware.proxy.sifting import Sifting
+from sessionware.proxy.sse import EndpointFinder, endpoint_event, endpoint_target
 from sessionware.proxy.standing import Upstream
-from sessionware.proxy.tool_events import ToolEvents
 from sessionware.proxy.wire import BadAnswer, Response
 
 FIELD: Final = "session_id"  # of the URL that messages are sent to
@@ -133,16 +133,13 @@ class OldStream:
 
     async def _pass_on(self, begun: bytes, send: Send) -> None:
         """All other events, first what came with the endpoint; without the tools that are hidden."""
-        rules = self._asked.rules
-        scanner = SseScanner(rules.max_answer or EVENT_MAX)
-        sieve = None if rules.tools is None else ToolEvents(rules.tools)
+        sifting = Sifting(self._asked.rules)
         try:
             async for part in _after(begun, self._response):
-                passed = scanner.fitting(part if sieve is None else sieve.feed(part))
-                scanner.feed(passed)
+                passed = sifting.feed(part)
                 if passed:
                     await send({"type": "http.response.body", "body": passed, "more_body": True})
-                if scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max):
+                if sifting.is_over:
                     log.warning("an event of pool %s is too long: the stream ends", self._asked.route.pool.name)
                     break
         except BadAnswer as fault:

@@ -18,9 +18,9 @@ from sessionware.proxy.faults import unusable
 from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.tools import lists_tools, without_hidden
+from sessionware.proxy.sifting import Sifting
 from sessionware.proxy.sse import EVENT_MAX, SseScanner, final_event
 from sessionware.proxy.tasks import TaskFinder
-from sessionware.proxy.tool_events import ToolEvents
 from sessionware.proxy.wire import BadAnswer, Reason, Response
 
 INTERRUPTED: Final = 409
@@ -106,39 +106,38 @@ async def _tool_list(response: Response, headers: list[Header], asked: Asked, se
 
 async def _events(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:
     """Events as they come, without the tools that are hidden; the end is told where nobody else tells it."""
-    scanner, choice = SseScanner(asked.rules.max_answer or EVENT_MAX), asked.rules.tools
     # A stream of GET may repeat the answer to any request.
-    sieve = ToolEvents(choice) if choice is not None and (asked.body is None or lists_tools(asked.body)) else None
-    if sieve is not None and is_encoded(headers):
-        await respond(send, asked.told(unusable()))
-        return
-    if sieve is not None:
+    sifting = Sifting(asked.rules, looks_for_tools=asked.body is None or lists_tools(asked.body))
+    if sifting.changes:
+        if is_encoded(headers):
+            await respond(send, asked.told(unusable()))
+            return
         headers = [pair for pair in headers if pair[0] not in _OF_THE_BYTES]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     last = b""
     try:
         async for part in _parts(response, asked):
-            passed = scanner.fitting(part if sieve is None else sieve.feed(part))
-            scanner.feed(passed)
-            is_over = scanner.is_overlong or (sieve is not None and sieve.held > scanner.event_max)
-            is_last = response.is_read and sieve is None and not is_over
+            passed, is_over = sifting.feed(part), sifting.is_over
+            is_last = response.is_read and not sifting.changes and not is_over
             if passed:
                 await send({"type": "http.response.body", "body": passed, "more_body": not is_last})
             if is_last:
                 return
             if is_over:
-                last = _too_long(scanner, asked)
+                last = _too_long(sifting.scanner, asked)
                 break
         else:
-            last = b"" if sieve is None else sieve.end()
+            last = sifting.end()
     except asyncio.CancelledError:
         if asked.is_interrupted:
-            words = [final_event(scanner, INTERRUPTED, "Interrupted", request_id=each) for each in asked.request_ids]
+            words = [
+                final_event(sifting.scanner, INTERRUPTED, "Interrupted", request_id=each) for each in asked.request_ids
+            ]
             await send({"type": "http.response.body", "body": b"".join(words), "more_body": False})
         raise
     except BadAnswer as fault:
         log.warning("%s", fault)
-        last = _last_words(scanner, asked)
+        last = _last_words(sifting.scanner, asked)
     await send({"type": "http.response.body", "body": last, "more_body": False})
 
 

@@ -6,6 +6,7 @@ What its upstream remembered is lost all the same; its client only need not shak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,7 +18,7 @@ from sessionware.asgi.passage import Passage
 from sessionware.core.session import Link
 from sessionware.errors import PayloadUnreadable, SessionNotFound, StoreUnavailable
 from sessionware.proxy.answer_headers import upstream_session_id
-from sessionware.proxy.closing import tell_upstream
+from sessionware.proxy.closing import TALKING, tell_upstream
 from sessionware.proxy.delivering import Delivery
 from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.placing import Placing
@@ -28,7 +29,6 @@ HANDSHAKE_MAX: Final = 16 << 10  # bytes of an `initialize` that are kept; a lon
 WELCOME_MAX: Final = 256 << 10  # bytes of an answer to it that are read
 REVIVED: Final = (b"x-sessionware-reinitialized", b"1")
 _INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
-_TALKING: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream")]
 # What the request that found the session lost says of itself, and of a version that is not agreed on yet.
 _OF_REQUEST: Final = frozenset({b"content-type", b"content-encoding", b"accept", b"last-event-id"})
 _VERSION: Final = b"mcp-protocol-version"
@@ -91,7 +91,7 @@ class Reviving:
         upstream, response = await delivery.run()
         try:
             named = upstream_session_id(response.headers)
-            is_welcome = await _is_welcome(response)
+            is_welcome = await _is_welcome(response, within=self._deadlines.head)
         finally:
             await upstream.finish(response)
         if named is None or not is_welcome:
@@ -120,20 +120,22 @@ class Reviving:
 
     def _talk(self, upstream: Upstream, session_id: str | None) -> list[Header]:
         own = self._headers(upstream, session_id)
-        return [*[pair for pair in own if pair[0] not in _OF_REQUEST], *_TALKING]
+        return [*[pair for pair in own if pair[0] not in _OF_REQUEST], *TALKING]
 
 
-async def _is_welcome(response: Response) -> bool:
-    """Whether an answer to `initialize` holds a result: as JSON, or as an event."""
+async def _is_welcome(response: Response, *, within: float) -> bool:
+    """Whether an answer to `initialize` holds a result: as JSON, or as an event, told within so many seconds."""
     if not 200 <= response.status < 300:  # noqa: PLR2004  # HTTP's own classes
         return False
     body = b""
-    async for part in response:
-        body += part
-        if any(_holds_result(text) for text in (body, *body.splitlines())):
-            return True
-        if len(body) > WELCOME_MAX:
-            break
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):  # a stream that only pings never ends by itself
+            async for part in response:
+                body += part
+                if any(_holds_result(text) for text in (body, *body.splitlines())):
+                    return True
+                if len(body) > WELCOME_MAX:
+                    break
     return False
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
-from sessionware.proxy.addresses import UpstreamAddress
+from sessionware.proxy.addresses import UpstreamAddress, own_place
 from sessionware.proxy.mcp.answers import error_body
 from sessionware.proxy.mcp.messages import RequestId
 
@@ -136,16 +135,11 @@ class EndpointFinder:
 
 def endpoint_target(endpoint: str, upstream: UpstreamAddress) -> bytes | None:
     """Where messages go, as a path and a query of the same upstream; None: to another place, or nowhere."""
-    origin = upstream.origin
-    try:
-        parts = urlsplit(urljoin(origin + (upstream.path or "/"), endpoint))
-    except ValueError:
+    parts = own_place(upstream, endpoint, base=upstream.path or "/")
+    if parts is None:
         return None
-    is_own = f"{parts.scheme}://{parts.netloc}".lower() == origin.lower()
     target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    if not is_own or not re.fullmatch(r"/(?!/)[!-~]*", target, re.ASCII) or "\\" in endpoint or "#" in target:
-        return None
-    return target.encode()
+    return target.encode() if re.fullmatch(r"/(?!/)[!-~]*", target, re.ASCII) and "#" not in target else None
 
 
 def _fields(event: str) -> dict[str, str]:

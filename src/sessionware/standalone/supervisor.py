@@ -21,7 +21,6 @@ from sessionware.clock import monotonic_ms
 from sessionware.errors import ConfigError
 from sessionware.standalone.siblings import bury
 
-CANNOT_START: Final = 2  # as a worker exits whose settings can never work
 STOPPED: Final = 0
 CRASHED: Final = 1
 LOOK_EVERY_S: Final = 0.05  # while the first worker starts

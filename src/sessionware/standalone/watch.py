@@ -15,13 +15,13 @@ from sessionware.asgi.refusing import respond
 from sessionware.proxy.mcp.answers import unavailable
 from sessionware.standalone.bounds import Bounds
 from sessionware.standalone.peers import Peers
+from sessionware.standalone.probes import PROBES
 
 LOOK_EVERY_S: Final = 0.5
 RETRY_MS: Final = 1_000
 TURNED_AWAY: Final = (400, 408, 417, 431, 503)
 TELL_EVERY_S: Final = 60.0  # of a peer that holds too many
 TOO_MANY: Final = "Too many connections"
-PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
 log: Final = logging.getLogger("sessionware")
 
 

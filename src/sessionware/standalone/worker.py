@@ -28,11 +28,10 @@ from sessionware.standalone.counting import Counting
 from sessionware.standalone.front import Front
 from sessionware.standalone.leaving import Leaving
 from sessionware.standalone.peers import Peers, is_of_this_machine
-from sessionware.standalone.probes import Probes, nowhere
+from sessionware.standalone.probes import PROBES, Probes, nowhere
 from sessionware.standalone.readiness import readiness_of
 from sessionware.standalone.server import Door, Drain, Server
 from sessionware.standalone.traffic import Traffic
-from sessionware.standalone.watch import PROBES
 from sessionware.telemetry.logs import configure_logging
 
 LOGGED: Final = frozenset({"debug", "info"})  # levels at which each request has its line

@@ -184,11 +184,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._answered is None:  # RFC 9112 9.2: nobody asked, so it answers nothing
             self.abort()
             return
-        self._handle(self._reader.feed(bytes(self._buffer[:nbytes])))
+        self._act_on(self._reader.feed(bytes(self._buffer[:nbytes])))
 
     def eof_received(self) -> bool:
         if self._answered is not None and self._reader.has_begun:
-            self._handle(self._reader.end_of_stream())
+            self._act_on(self._reader.end_of_stream())
         self.fail(self._fault(Reason.CLOSED_UNANSWERED, "closed the connection without an answer"))
         return False
 
@@ -210,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- events and time -----------------------------------------------------------------------------------------
 
-    def _handle(self, events: list[Event]) -> None:
+    def _act_on(self, events: list[Event]) -> None:
         is_full = False
         for event in events:
             if isinstance(event, bytes):
