@@ -137,3 +137,27 @@ def test_the_administration_is_only_where_admin_bind_says(three):
             RunningProxy("--upstreams", named(three), *TRUSTED, "--admin-bind", "127.0.0.1:0")
         )
         assert httpx2.get(f"{proxy.url}/upstreams", headers=ADMIN).status_code == 404
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://localhost.evil.test"])
+def test_adm02_row_39_a_page_of_another_site_is_refused_whatever_token_goes_with_it(three, origin):
+    with RunningProxy("--upstreams", named(three), *TRUSTED) as proxy:
+        for kind in ("application/x-www-form-urlencoded", "text/plain", "application/json"):
+            headers = {**ADMIN, "Origin": origin, "Content-Type": kind}
+            answer = post(proxy, "default/replica-1/drain", headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
+        assert httpx2.get(f"{proxy.url}/upstreams", headers={**ADMIN, "Origin": origin}).status_code == 403
+        assert not any(each["draining"] for each in standing(proxy).values())
+        own = {**ADMIN, "Origin": "http://localhost:3000"}
+        assert httpx2.get(f"{proxy.url}/upstreams", headers=own).status_code == 200
+
+
+def test_adm02_row_39_a_token_in_the_url_and_a_method_in_a_header_mean_nothing(three):
+    with RunningProxy("--upstreams", named(three), *TRUSTED) as proxy:
+        root = token("root", scope="sessionware:admin")
+        for name in ("token", "access_token", "ticket"):
+            assert httpx2.get(f"{proxy.url}/upstreams?{name}={root}").status_code == 401
+        overridden = {**ADMIN, "X-HTTP-Method-Override": "POST", "X-Method-Override": "POST"}
+        drain = f"{proxy.url}/upstreams/default/replica-1/drain"
+        assert httpx2.get(f"{drain}?_method=POST", headers=overridden).status_code == 405
+        assert not any(each["draining"] for each in standing(proxy).values())

@@ -80,6 +80,7 @@ def test_what_is_no_json_object_is_no_message(text):
         (429, {"error": {"code": -31429, "message": "Too many", "data": {"retry_after_ms": 11_001}}}, "", "9",
          "HTTP 429, JSON-RPC -31429: Too many; try again in 12 s"),
         (503, {}, "no upstream", "3", "HTTP 503: no upstream; try again in 3 s"),
+        (503, {}, "no upstream (retry in 3 s)", "3", "HTTP 503: no upstream (retry in 3 s)"),
         (503, {}, "", "Fri, 31 Dec 2027 23:59:59 GMT", "HTTP 503: an empty answer"),
         (401, {"error": "Permission denied"}, "{…}", "", "HTTP 401: Permission denied"),
         (502, {}, "<html>\n" + "x" * 500, "", "HTTP 502: <html> " + "x" * 293),

@@ -140,6 +140,24 @@ def test_row_26_and_34_doubtful_framing_ends_the_connection(server, framing):
         assert b'"code":-31400' in answer
 
 
+@pytest.mark.parametrize(
+    "target", [b"http://here/", b"http://169.254.169.254/latest", b"https://evil.test/mcp", b"HTTP://here/metrics"]
+)
+def test_px01_whoever_takes_us_for_a_forward_proxy_is_told_so(server, target):
+    answer = server.answer_to(b"GET " + target + b" HTTP/1.1\r\nHost: here\r\n\r\n" + GET)
+    assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (400, 1)
+    assert b"this is no forward proxy" in answer
+
+
+@pytest.mark.parametrize("line", [b"GET /", b"GET / HTTP/0.9", b"GET / HTTP/2.0", b"GET / HTTP/1.2"])
+def test_other_versions_of_http_are_refused(server, line):
+    assert status_of(server.answer_to(line + b"\r\nHost: here\r\n\r\n")) == 400
+
+
+def test_http_1_0_is_served_and_closed(server):
+    assert status_of(server.answer_to(b"GET / HTTP/1.0\r\n\r\n")) == 200
+
+
 def test_row_34_trailers_never_become_headers(server):
     sent = (
         POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"

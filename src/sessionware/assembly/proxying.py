@@ -8,6 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sessionware.admin.door import of_own_pages
 from sessionware.admin.upstreams import UpstreamPages
 from sessionware.asgi.messages import App
 from sessionware.assembly.api_at import session_api
@@ -53,10 +54,11 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     if loaded.proxy is None:
         raise ConfigError("the settings were read without those of the proxy")
     pools = pools_of(loaded.proxy, source=loaded.sources.get("upstreams", SOURCE))
+    door = door_of(loaded.settings, loaded.proxy, pools)
     app = ProxyApp(
         pools,
         {pool.name: _terms(loaded.settings, loaded.proxy, pool) for pool in pools},
-        door=door_of(loaded.settings, loaded.proxy, pools),
+        door=door,
         authorities=authorities_of(loaded.settings, loaded.proxy, pools),
         runtime=lambda: None if sessionware.at_work is None else sessionware.at_work.runtime,
     )
@@ -68,7 +70,8 @@ def assembled(loaded: Loaded, *, store: Store | None = None, api: str | None = N
     sessionware = Sessionware(settings, store=store, observers=[app.closer])
     middleware = SessionMiddleware(app, sessionware, api=api)
     middleware.in_front_of(app.entrance)
-    return Assembled(middleware, app, session_api(sessionware, own=UpstreamPages(app).paths()))
+    administration = of_own_pages(session_api(sessionware, own=UpstreamPages(app).paths()), door.pages)
+    return Assembled(middleware, app, administration)
 
 
 def authorizations_of(proxy: ProxySettings, pools: Iterable[Pool]) -> dict[str, bytes | None]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Final
 
 from msgspec.structs import replace
 
 from sessionware.assembly.installation import Sessionware
-from sessionware.assembly.proxying import authorizations_of
 from sessionware.config.proxy_settings import ProxySettings
 from sessionware.config.settings import Settings
 from sessionware.core.store import Store
 from sessionware.errors import ConfigError
-from sessionware.proxy.closing import UpstreamCloser
-from sessionware.proxy.fleet import Fleet
 from sessionware.proxy.upstreams import pools_of
 from sessionware.service.sessions import Sessions
 from sessionware.stores.open import open_store
 from sessionware.stores.sqlite import SqliteStore
+from sessionware.telemetry import Observer
 
 PATIENCE_MS: Final = 10_000  # a person waits longer for a busy store than a request does
 
@@ -35,13 +34,30 @@ async def visiting(
     ConfigError for a store that cannot be visited, StoreUnavailable.
     """
     patient = replace(settings, store_timeout=max(settings.store_timeout, PATIENCE_MS))
-    store = _opened(patient, source, salt)
-    pools = () if proxy is None else pools_of(proxy)
-    fleet = Fleet(pools)
-    closer = UpstreamCloser(fleet, {} if proxy is None else authorizations_of(proxy, pools))
-    try:
-        async with Sessionware(patient, store=store, observers=[closer], is_guest=True) as sessionware:
+    async with _closers(proxy) as closers:
+        store = _opened(patient, source, salt)
+        async with Sessionware(patient, store=store, observers=closers, is_guest=True) as sessionware:
             yield sessionware.sessions
+
+
+@asynccontextmanager
+async def _closers(proxy: ProxySettings | None) -> AsyncIterator[list[Observer]]:
+    """Whoever tells the upstreams what ends. Where there are none, nothing of the proxy need be installed."""
+    pools = () if proxy is None else pools_of(proxy)
+    if proxy is None or not pools:
+        yield []
+        return
+    if find_spec("httptools") is None:
+        raise ConfigError(
+            "what ends must end at UPSTREAMS too, which needs httptools: pip install 'sessionware[proxy]'"
+        )
+    from sessionware.assembly.proxying import authorizations_of  # noqa: PLC0415  # an extra
+    from sessionware.proxy.closing import UpstreamCloser  # noqa: PLC0415  # the same
+    from sessionware.proxy.fleet import Fleet  # noqa: PLC0415  # the same
+
+    fleet = Fleet(pools)
+    try:
+        yield [UpstreamCloser(fleet, authorizations_of(proxy, pools))]
     finally:
         await fleet.aclose()
 

@@ -78,7 +78,8 @@ class McpRefused(Exception):
         self.data: Mapping[str, Any] = data if isinstance(data, dict) else {}
         self.retry_after_seconds = _seconds(self.data.get("retry_after_ms"), retry_after)
         where = f"HTTP {status}" if self.code is None else f"HTTP {status}, JSON-RPC {self.code}"
-        hint = "" if self.retry_after_seconds is None else f"; try again in {self.retry_after_seconds} s"
+        wait = self.retry_after_seconds
+        hint = "" if wait is None or f" {wait} s" in text else f"; try again in {wait} s"
         super().__init__(f"{where}: {text}{hint}")
 
     @property

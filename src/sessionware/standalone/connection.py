@@ -24,6 +24,7 @@ TIMEOUT: Final = 408
 TOO_LARGE: Final = 431
 UNAVAILABLE: Final = 503
 UNMET: Final = 417
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _LOOKED_AT: Final = frozenset({b"expect", b"transfer-encoding"})
 
 
@@ -140,6 +141,7 @@ class Connection(HttpToolsProtocol):
         ):
             self._fault = self._too_large()
             raise BadFraming
+        self._look_at_line()
         self._receiving = Receiving.BODY
         self._wire, self._seen, self._chunks = self._latest, 0, 0
         self._waited = self._quiet = 0.0
@@ -147,6 +149,18 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self._watch.is_leaving:
             self.cycle.keep_alive = False
+
+    def _look_at_line(self) -> None:
+        """PX-01: whose URL is whole takes us for a forward proxy, and another Host than the header's would count."""
+        if not self.url.startswith(b"/") and self.url != b"*":
+            self._fault = (
+                BAD_REQUEST,
+                "Invalid request: its target is a path, not a whole URL: this is no forward proxy",
+            )
+            raise BadFraming
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._fault = BAD_REQUEST, "Invalid request: HTTP/1.1 is spoken here"
+            raise BadFraming
 
     def on_chunk_header(self) -> None:
         self._chunks += 1

@@ -67,7 +67,7 @@ class Telemetry:
         self._record(Happening.FOREIGN_ID, who)
         if self._each_minute.take(Happening.FOREIGN_ID) is not None:
             log.warning(
-                "a session id of somebody else was presented beside a credential: refused with 403 (a session of "
+                "a session id of somebody else was presented beside a credential: refused (a session of "
                 "before the login is taken over by `sessions.adopt`)"
             )
 
