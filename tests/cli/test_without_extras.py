@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.standalone.running_proxy import plain_environ
+from tests.servers import plain_environ
 
 # Stands before all else on the path of imports: to it these are not installed.
 COMMAND = """
