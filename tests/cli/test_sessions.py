@@ -234,7 +234,7 @@ def test_a22_a_token_that_is_revoked_from_the_command_line_is_refused_everywhere
         monkeypatch.setattr("sys.stdin", _Said(hers))
         code, out, _ = run(capsys, "sessions", "revoke", "--token", "-", "--store", store)
         assert (code, len(handles_in(out)), hers in out) == (0, 1, False)
-        assert asked(server, legacy[id(alice)], **alice).status_code == 404
+        assert asked(server, legacy[id(alice)], **alice).status_code == 401
         assert soon(lambda: httpx2.post(f"{server.url}/mcp", headers=FORMS | alice, json=HELLO).status_code == 401)
         assert asked(server, legacy[id(bob)], **bob).status_code == 200
 
