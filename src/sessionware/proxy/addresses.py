@@ -53,11 +53,6 @@ class UpstreamAddress(Struct, frozen=True, kw_only=True):
         return f"{'http' if self.scheme == 'unix' else self.scheme}://{self.authority}"
 
     @property
-    def url(self) -> str:
-        """As it is shown to administrators."""
-        return self.origin + self.path
-
-    @property
     def is_tls(self) -> bool:
         return self.scheme == "https"
 

@@ -37,7 +37,7 @@ def lines(loaded: Loaded, clients: Sequence[socket.socket], admin: Sequence[sock
 
 
 def _members(pool: Pool) -> str:
-    shown = [each.url for each in pool.upstreams[:UPSTREAMS_SHOWN]]
+    shown = [f"{each.origin}{each.path}" for each in pool.upstreams[:UPSTREAMS_SHOWN]]
     more = len(pool.upstreams) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 

@@ -15,10 +15,6 @@ from sessionware.assembly import Sessionware
 from sessionware.errors import StoreUnavailable
 
 START_WITHIN_S: Final = 1.0
-HEALTH: Final = ("/health", "/healthz", "/livez")
-READY: Final = ("/ready", "/readyz")
-METRICS: Final = "/metrics"
-PROBES: Final = frozenset({*HEALTH, *READY, METRICS})
 _ALLOWED: Final = "GET, HEAD"
 Page = Callable[[], Awaitable[Answer]]
 
@@ -39,8 +35,9 @@ class Probes:
 
     def pages(self, *, with_metrics: bool) -> dict[str, App]:
         """By path, each under the names that it goes by."""
-        pages = dict.fromkeys(HEALTH, _app(self._health)) | dict.fromkeys(READY, _app(self._ready))
-        return pages | {METRICS: _app(self._shown_metrics)} if with_metrics else pages
+        health, ready = _app(self._health), _app(self._ready)
+        pages = {"/health": health, "/healthz": health, "/livez": health, "/ready": ready, "/readyz": ready}
+        return pages | ({"/metrics": _app(self._shown_metrics)} if with_metrics else {})
 
     async def _health(self) -> Answer:
         """GET /health: the process answers; it asks no store, and says how many sessions it knows of."""

@@ -13,11 +13,11 @@ from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.refusing import respond
 from sessionware.proxy.mcp.answers import unavailable
 from sessionware.standalone.bounds import Bounds
-from sessionware.standalone.probes import PROBES
 
 LOOK_EVERY_S: Final = 0.5
 RETRY_MS: Final = 1_000
 TURNED_AWAY: Final = (400, 408, 417, 431, 503)
+PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
 
 
 class Watch:

@@ -24,10 +24,11 @@ from sessionware.standalone.colleagues import Colleagues
 from sessionware.standalone.counting import Counting
 from sessionware.standalone.front import Front
 from sessionware.standalone.leaving import Leaving
-from sessionware.standalone.probes import PROBES, Probes, nowhere
+from sessionware.standalone.probes import Probes, nowhere
 from sessionware.standalone.readiness import readiness_of
 from sessionware.standalone.server import Door, Drain, Server
 from sessionware.standalone.traffic import Traffic
+from sessionware.standalone.watch import PROBES
 from sessionware.telemetry.logs import configure_logging
 
 LOGGED: Final = frozenset({"debug", "info"})  # levels at which each request has its line
