@@ -98,7 +98,7 @@ class UpstreamPages:
         """`state`, `circuit` and `in_flight` are what this worker knows, the others hold for all."""
         return {
             "name": upstream.name,
-            "address": upstream.address.url,
+            "address": upstream.address.written,
             "state": upstream.health.life.value,
             "circuit": "open" if upstream.circuit.is_open else "closed",
             "draining": self._proxy.placing.is_drained(pool, upstream.name),

@@ -60,11 +60,6 @@ class UpstreamAddress(Struct, frozen=True, kw_only=True):
         return f"{_DNS if self.is_dns else ''}{self.origin}{self.path}"
 
     @property
-    def url(self) -> str:
-        """As it is shown to administrators."""
-        return self.origin + self.path
-
-    @property
     def is_tls(self) -> bool:
         return self.scheme == "https"
 
