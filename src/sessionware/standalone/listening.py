@@ -72,9 +72,10 @@ def _bound(family: int, address: str, port: int) -> socket.socket:
 
 def _what_is_wrong(error: OSError, host: str, port: int, named: str) -> str:
     way_out = f"choose another (--{named.lower().replace('_', '-')}, SESSIONWARE_{named})"
+    any_free = "--port 0" if named == "PORT" else f"--admin-bind {host}:0"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} on {host} is taken: stop what listens there, or {way_out}; --port 0 takes a free one"
+            return f"port {port} on {host} is taken: stop what listens there, or {way_out}; {any_free} takes a free one"
         case errno.EACCES:
             return f"port {port} on {host} is not for this user: ports below 1024 want privileges; {way_out}"
         case errno.EADDRNOTAVAIL:
