@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from email.utils import formatdate
-from typing import Any, Final
-
-from uvicorn.server import ServerState
+from typing import Any, Final, Protocol
 
 from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.refusing import respond
@@ -20,15 +18,37 @@ TURNED_AWAY: Final = (400, 408, 417, 431, 503)
 PROBES: Final = frozenset({"/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics"})
 
 
-class Watch:
-    """What the connections of one process have in common. `now` is as old as the last look."""
+class Watched(Protocol):
+    """One client's connection."""
 
-    def __init__(self, bounds: Bounds, state: ServerState) -> None:
+    transport: asyncio.Transport
+
+    def look_at_the_clock(self, passed: float) -> None:
+        """Close the connection when its time is up; `passed` seconds after the last look."""
+
+    def shutdown(self) -> None:
+        """No more requests: close after the answer that is on its way, if there is one."""
+
+    def close(self) -> None:
+        """Close now, behind what was written."""
+
+
+class Watch:
+    """What the connections of one process have in common. `now` is as old as the last look.
+
+    `tasks` run for their requests; `said_always` stands in the head of each answer.
+    """
+
+    said_always: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(self, bounds: Bounds) -> None:
         """Needs a running event loop."""
         self.bounds = bounds
         self.is_leaving = False  # no connection is kept alive any more
         self.turned_away = dict.fromkeys(TURNED_AWAY, 0)  # by status: what never became a request
-        self._state = state
+        self.connections = set[Watched]()
+        self.tasks = set[asyncio.Task[None]]()
+        self._say_the_date()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
         self._changed = asyncio.Event()
@@ -38,10 +58,12 @@ class Watch:
         now = self._loop.time()
         passed, self.now = now - self.now, now
         self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        connections: list[Any] = list(self._state.connections)
-        for connection in connections:
+        self._say_the_date()
+        for connection in list(self.connections):
             connection.look_at_the_clock(passed)
+
+    def _say_the_date(self) -> None:
+        self.said_always = ((b"date", formatdate(usegmt=True).encode()),)
 
     def leave(self) -> None:
         """From now on each answer says that its connection closes."""
@@ -52,7 +74,7 @@ class Watch:
         self._changed.set()
 
     async def until_all_have_gone(self) -> None:
-        while self._state.connections:
+        while self.connections:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
