@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sessionware.asgi.messages import App, Receive, Scope, Send
+from sessionware.proxy.incoming import GONE_KEY
 from tests.standalone.bounded_server import WAIT_S, BoundedServer, echo, status_of
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
@@ -140,3 +141,38 @@ def test_everybody_who_waits_learns_that_the_client_has_gone():
             assert is_running.wait(WAIT_S)
         assert gone.acquire(timeout=WAIT_S)
         assert gone.acquire(timeout=WAIT_S)
+
+
+def test_whoever_asked_to_be_told_learns_at_once_that_the_client_has_gone():
+    """Nobody needs to wait in `receive` for that."""
+    gone, is_running = threading.Event(), threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        over = asyncio.Event()
+        scope[GONE_KEY](over.set)
+        is_running.set()
+        await over.wait()
+        gone.set()
+
+    with BoundedServer(app) as server:
+        with server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert is_running.wait(WAIT_S)
+        assert gone.wait(WAIT_S)
+
+
+def test_who_was_answered_is_not_told_that_the_client_has_gone():
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope[GONE_KEY](lambda: told.append(scope["path"]))
+        await echo(scope, receive, send)
+
+    with BoundedServer(app) as server:
+        server.answer_to(GET)
+        server.answer_to(GET)
+    assert told == []

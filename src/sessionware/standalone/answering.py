@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import chain
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from sessionware.asgi.messages import App, Message, Scope
+from sessionware.proxy.incoming import GONE_KEY
 
 HIGH_WATER: Final = 64 << 10  # bytes of a body that wait for the app before no more are read
 NAMES_KEPT: Final = 1_024
@@ -65,12 +66,14 @@ class Answering:
 
     __slots__ = (
         "_body", "_has_news", "_head", "_is_bodiless", "_is_chunked", "_is_whole", "_left", "_line", "_scope",
-        "_waiting", "awaits_go", "has_begun", "is_complete", "is_gone", "keeps_alive",
+        "_waiting", "_when_gone", "awaits_go", "has_begun", "is_complete", "is_gone", "keeps_alive",
     )  # fmt: skip
 
     def __init__(self, line: Line, scope: Scope, *, keeps_alive: bool, awaits_go: bool) -> None:
         self._line = line
         self._scope = scope
+        scope[GONE_KEY] = self.tell_gone
+        self._when_gone: Callable[[], Any] | None = None
         self.keeps_alive = keeps_alive and scope["http_version"] != OLD
         self.awaits_go = awaits_go
         self.is_gone = False  # the client has
@@ -97,7 +100,7 @@ class Answering:
                 log.error("the app has returned before its answer was complete")
                 await self._fail()
         finally:
-            self._scope = {}  # a connection that waits for its next request keeps nothing of the last
+            self._scope, self._when_gone = {}, None  # while the next request is waited for, nothing of this one is kept
 
     async def _fail(self) -> None:
         if self.has_begun:
@@ -129,6 +132,14 @@ class Answering:
         """The client has gone."""
         self.is_gone = not self.is_complete
         self._tell()
+        if self.is_gone and self._when_gone is not None:
+            self._when_gone()
+
+    def tell_gone(self, when_gone: Callable[[], Any]) -> None:
+        """Call this when the client goes before it was answered; the last who asks is told."""
+        self._when_gone = when_gone
+        if self.is_gone:
+            self._line.loop.call_soon(when_gone)
 
     def _tell(self) -> None:
         self._has_news = True
