@@ -9,17 +9,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, Final, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
-
 from sessionware.asgi.messages import App, Message, Scope
+from sessionware.proxy.hop_by_hop import is_name
 from sessionware.proxy.incoming import GONE_KEY
 
 HIGH_WATER: Final = 64 << 10  # bytes of a body that wait for the app before no more are read
 NAMES_KEPT: Final = 1_024
 OLD: Final = "1.0"  # RFC 9112 6.1: it knows no chunks, and it closes after each answer
+PHRASES: Final = {each.value: each.phrase for each in HTTPStatus}
+STATUS_LINES: Final = {
+    status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)
+}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _LENGTH, _CODING, _CONNECTION = b"content-length: ", b"transfer-encoding: ", b"connection: "
@@ -188,7 +192,7 @@ class Answering:
             raise RuntimeError(f"the app has sent {kind!r} where that cannot be")
 
     def _begin(self, status: int, headers: Iterable[Header]) -> None:
-        pieces, says_close = [STATUS_LINE[status]], False
+        pieces, says_close = [STATUS_LINES[status]], False
         self._is_bodiless = status in _BODILESS or self._scope["method"] == "HEAD"
         self._is_chunked, self._left = None, 0
         for name, value in chain(self._line.said_always, headers):
@@ -254,6 +258,6 @@ class Answering:
 @lru_cache(NAMES_KEPT)
 def _field(name: bytes) -> bytes:
     """A header's name as it is written. Raises RuntimeError for one that is none."""
-    if HEADER_RE.search(name):
+    if not is_name(name):
         raise RuntimeError(f"the app has sent a header whose name is none: {name[:64]!r}")
     return name.lower() + b": "

@@ -89,11 +89,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         self._watch.connections.discard(self)
-        for each in self._unanswered:
+        unanswered, self._unanswered, self.answering = self._unanswered, [], None
+        for each in unanswered:
             each.leave()
         self.resume_writing()
-        self.answering = None  # both know us: only the garbage collector would free us all
-        del self._parser
+        del self._parser  # it knows us, as they do: only the garbage collector would free us all
         self._watch.lost()
 
     def pause_writing(self) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from sessionware.proxy.mcp.answers import error_body
+from sessionware.standalone.answering import STATUS_LINES
 from sessionware.standalone.bounds import Bounds
 
 BAD_REQUEST: Final = 400
@@ -26,7 +25,7 @@ def refusal(status: int, message: str, extra: bytes) -> bytes:
     """A whole answer, the last on its connection; `extra` are more lines of its head."""
     body = error_body(status, message)
     return (
-        STATUS_LINE[status]
+        STATUS_LINES[status]
         + b"content-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n" % len(body)
         + extra
         + b"connection: close\r\n\r\n"
