@@ -20,8 +20,10 @@ def is_for_us(scope: Scope, hosts: Collection[str]) -> bool:
 
     RFC 9110 7.4: a name that is not ours is another server's, or a page that rebound its own.
     """
+    if not hosts:
+        return True
     host = host_of(scope)
-    return not hosts or host in hosts or not _patterns(host).isdisjoint(hosts)
+    return host in hosts or not _patterns(host).isdisjoint(hosts)
 
 
 @lru_cache(HOSTS_KEPT)

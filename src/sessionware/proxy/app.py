@@ -14,7 +14,7 @@ from sessionware.asgi.refusing import refuse, respond
 from sessionware.config.proxy_settings import Selection
 from sessionware.core.ids import Addresses
 from sessionware.errors import SessionwareError
-from sessionware.proxy.asked import Asked, asked_of
+from sessionware.proxy.asked import Asked, asked_of, nowhere
 from sessionware.proxy.closing import UpstreamCloser
 from sessionware.proxy.drains import Drains
 from sessionware.proxy.entrance import Door, Entrance
@@ -96,6 +96,7 @@ class ProxyApp:
                 )
         finally:
             await stopping.aclose()
+            asked.metadata_url = nowhere  # it knows the scope, which knows what was asked: nobody else would free them
 
     def selection_of(self, pool: str) -> Selection:
         """How new sessions of a pool get their upstream."""

@@ -24,6 +24,8 @@ class Delivery:
     `request` makes the request for one upstream.
     """
 
+    __slots__ = ("_bound", "_deadlines", "_made_at", "_passage", "_placing", "_pool", "_request", "_tried")
+
     def __init__(
         self,
         placing: Placing,

@@ -17,7 +17,7 @@ from sessionware.core.request import Facts
 from sessionware.proxy.asked import SCOPE_KEY, Asked
 from sessionware.proxy.headers import SESSION_ID
 from sessionware.proxy.heads import Head, Heads
-from sessionware.proxy.incoming import BodyTooLarge, ClientGone, Incoming
+from sessionware.proxy.incoming import GONE_KEY, BodyTooLarge, ClientGone, Incoming
 from sessionware.proxy.mcp.answers import as_json_rpc, bad_body, error_answer, header_mismatch
 from sessionware.proxy.mcp.era import Era
 from sessionware.proxy.mcp.messages import INITIALIZE, TOOLS_CALL, BadBody, read_body
@@ -72,10 +72,12 @@ class Entrance:
         refused = self._refusal(engine, scope, route, head)
         if refused is not None:
             return refused
-        if route.role is Role.HTTP:
-            return self._look_at_http(engine, scope, Asked(route, Incoming(receive), head))
+        is_mcp = route.role is not Role.HTTP
+        incoming = Incoming(receive, at_most=self._door.max_body if is_mcp else 0, tell_gone=scope.get(GONE_KEY))
+        if not is_mcp:
+            return self._look_at_http(engine, scope, Asked(route, incoming, head))
         era = head.era if route.role is Role.MCP else Era.LEGACY
-        asked = Asked(route, Incoming(receive, at_most=self._door.max_body), head, era=era)
+        asked = Asked(route, incoming, head, era=era)
         fault = None if route.role is Role.MCP else take_id(scope, route)
         return fault or await self._look_at_mcp(engine, scope, asked)
 

@@ -36,6 +36,8 @@ log: Final = logging.getLogger("sessionware")
 class Forwarding:
     """One request that was let in, to whichever upstream it belongs to."""
 
+    __slots__ = ("_asked", "_is_revived", "_link", "_passage", "_placing", "_requesting", "_scope", "_terms")
+
     def __init__(self, placing: Placing, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
         self._placing = placing
         self._terms = terms

@@ -22,9 +22,16 @@ Key = tuple[object, ...]
 
 
 class Head:
-    """What headers say, whoever sends them. `blocks` are what goes on, as it was written before."""
+    """What headers say, whoever sends them. `blocks` are what goes on, as it was written before.
 
-    __slots__ = ("blocks", "era", "fault", "has_link", "host", "is_plain", "method", "name", "origin", "version")
+    `mcp_method` is the method that the headers of a modern request tell, empty where they tell none; `target` what it
+    is called on.
+    """
+
+    __slots__ = (
+        "blocks", "era", "fault", "has_link", "host", "is_plain", "mcp_method", "method", "name", "origin", "target",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, headers: Sequence[Header]) -> None:
         self.fault: BadHead | None = head_fault(headers)
@@ -36,20 +43,13 @@ class Head:
         self.era = era_of(self.version)
         self.method = found.get(b"mcp-method")
         self.name = found.get(b"mcp-name")
+        self.mcp_method = (header_text(self.method) or "") if self.era is Era.MODERN else ""
+        self.target = header_text(self.name) or ""
         self.origin = found.get(b"origin")
         self.host = found.get(b"host", "").lower()
         self.has_link = SESSION_ID in found
         self.is_plain = not nominated(headers)  # else Connection takes others away
         self.blocks: dict[Key, HeaderBlock] = {}
-
-    @property
-    def mcp_method(self) -> str:
-        """The method that the headers of a modern request tell; empty: none."""
-        return (header_text(self.method) or "") if self.era is Era.MODERN else ""
-
-    @property
-    def target(self) -> str:
-        return header_text(self.name) or ""
 
     def remember(self, key: Key, block: HeaderBlock) -> None:
         if len(self.blocks) >= BLOCKS_MAX:

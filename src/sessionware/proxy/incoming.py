@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
 from sessionware.asgi.messages import Receive
 
 KEPT_MAX: Final = 64 << 10  # bytes of a body that are kept while they pass: a fault is told under the request's id
 KEEP_S: Final = 1.0  # a client that is refused has mostly sent it already
 DISCONNECT: Final = "http.disconnect"
+GONE_KEY: Final = "sessionware.gone"  # in the scope, where our own server stands in front: takes what is to be called
+
+TellGone = Callable[[Callable[[], Any]], Any]
 
 
 class ClientGone(Exception):
@@ -23,9 +26,15 @@ class BodyTooLarge(Exception):
 
 
 class Incoming:
-    """The body of one request: read once, whole or in parts. `at_most` 0: no bound."""
+    """The body of one request: read once, whole or in parts. `at_most` 0: no bound.
 
-    def __init__(self, receive: Receive, *, at_most: int = 0) -> None:
+    `tell_gone` takes what is to be called when the client goes; None: ask `until_gone`.
+    """
+
+    __slots__ = ("_at_most", "_is_read", "_is_whole", "_kept", "_receive", "_size", "_told", "tell_gone")
+
+    def __init__(self, receive: Receive, *, at_most: int = 0, tell_gone: TellGone | None = None) -> None:
+        self.tell_gone = tell_gone
         self._receive = receive
         self._at_most = at_most
         self._kept = b""

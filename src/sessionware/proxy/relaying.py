@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Final
 
 import msgspec
@@ -31,18 +31,17 @@ _OF_THE_BYTES: Final = frozenset({b"content-length", b"content-digest", b"repr-d
 log: Final = logging.getLogger("sessionware")
 
 
-async def relay(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:
+def relay(response: Response, headers: list[Header], asked: Asked, send: Send) -> Awaitable[None]:
     """Send the head and the body. Raises BadAnswer where it breaks and nothing can end it well."""
     if asked.era is None:
-        await _as_it_comes(response, headers, asked, send)
-    elif is_event_stream(headers):
-        await _events(response, headers, asked, send)
-    elif asked.rules.max_answer and _announced(headers) > asked.rules.max_answer:
-        await respond(send, asked.told(_too_large(asked)))
-    elif asked.rules.tools is not None and asked.body is not None and lists_tools(asked.body) and is_json(headers):
-        await _tool_list(response, headers, asked, send)
-    else:
-        await _as_it_comes(response, headers, asked, send)
+        return _as_it_comes(response, headers, asked, send)
+    if is_event_stream(headers):
+        return _events(response, headers, asked, send)
+    if asked.rules.max_answer and _announced(headers) > asked.rules.max_answer:
+        return respond(send, asked.told(_too_large(asked)))
+    if asked.rules.tools is not None and asked.body is not None and lists_tools(asked.body) and is_json(headers):
+        return _tool_list(response, headers, asked, send)
+    return _as_it_comes(response, headers, asked, send)
 
 
 async def _as_it_comes(response: Response, headers: list[Header], asked: Asked, send: Send) -> None:

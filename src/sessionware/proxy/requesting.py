@@ -38,6 +38,8 @@ class PoolTerms(Struct, frozen=True, kw_only=True):
 class Requesting:
     """One request on its way."""
 
+    __slots__ = ("_asked", "_passage", "_scope", "_terms")
+
     def __init__(self, terms: PoolTerms, scope: Scope, asked: Asked, passage: Passage) -> None:
         self._terms = terms
         self._scope = scope

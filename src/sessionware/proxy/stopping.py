@@ -20,7 +20,8 @@ from sessionware.proxy.mcp.messages import Kind
 from sessionware.proxy.paths import Role
 from sessionware.proxy.relaying import INTERRUPTED
 
-WATCH_AFTER_S: Final = 0.05  # a client that has gone is noticed this much later; a second is promised
+# What is answered so soon is done even for a client that has gone; a second is promised.
+GRACE_S: Final = 0.05
 # What stays open to hear of things is no work, and nobody waits for what was only told.
 _NO_WORK: Final = ("subscriptions/listen", "notifications/")
 
@@ -28,11 +29,11 @@ _NO_WORK: Final = ("subscriptions/listen", "notifications/")
 class Stopping:
     """Cancels the task that made it when the client goes, or when its session is interrupted.
 
-    The cancelled request closes its exchange upstream. Most requests are answered before anybody would look: a task
-    for each, to see its client go, would cost more than the rest of this file.
+    The cancelled request closes its exchange upstream. Our own server tells when a client goes. Of another one it must
+    be asked by a task; most requests are answered before that begins, and it costs more than the rest of this file.
     """
 
-    __slots__ = ("_asked", "_beginning", "_has_fired", "_key", "_passage", "_task", "_watch")
+    __slots__ = ("_asked", "_has_fired", "_key", "_passage", "_soon", "_task", "_watch")
 
     def __init__(self, asked: Asked, passage: Passage) -> None:
         engine = passage.engine
@@ -41,7 +42,11 @@ class Stopping:
         self._task = asyncio.current_task(engine.loop)
         self._has_fired = False
         self._watch: asyncio.Task[None] | None = None
-        self._beginning = engine.loop.call_later(WATCH_AFTER_S, self._begin)
+        self._soon: asyncio.TimerHandle | None = None
+        if asked.incoming.tell_gone is None:
+            self._soon = engine.loop.call_later(GRACE_S, self._begin)
+        else:
+            asked.incoming.tell_gone(self._leave)
         self._key = _at_work(asked, passage)
         if self._key is not None:
             engine.work.begin(self._key, self)
@@ -69,12 +74,18 @@ class Stopping:
     async def aclose(self) -> None:
         """The request is over: nothing can stop it any more."""
         self._has_fired = True
-        self._beginning.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
         if self._key is not None:
             self._passage.engine.work.finish(self._key, self)
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
+
+    def _leave(self) -> None:
+        """The client has gone."""
+        if not self._has_fired:
+            self._soon = self._passage.engine.loop.call_later(GRACE_S, self._fire)
 
     def _begin(self) -> None:
         self._watch = self._passage.engine.loop.create_task(self._wait())

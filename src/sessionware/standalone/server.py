@@ -6,19 +6,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.server import ServerState
 
 from sessionware.asgi.messages import App
 from sessionware.standalone.bounds import Bounds
 from sessionware.standalone.connection import Connection
 from sessionware.standalone.leaving import Leaving
 from sessionware.standalone.peers import Peers, is_of_this_machine
-from sessionware.standalone.watch import Watch
+from sessionware.standalone.watch import Watch, Watched
 
 STOPPED: Final = 0
 CANNOT_START: Final = 2
@@ -55,8 +54,7 @@ class Server:
         self._doors = doors
         self._drain = drain
         self._leaving = leaving
-        self._state = ServerState()
-        self._watch = Watch(bounds, self._state, peers or Peers(is_of_this_machine))
+        self._watch = Watch(bounds, peers or Peers(is_of_this_machine))
         self._lifespan = LifespanOn(self._configs[0])
         self._lifespan.logger = logging.getLogger("sessionware.lifespan")
         self._lifespan.logger.addFilter(_was_raised)
@@ -67,9 +65,9 @@ class Server:
         return self._watch.turned_away
 
     @property
-    def connections(self) -> Collection[Any]:
+    def connections(self) -> Collection[Watched]:
         """Those that are open now."""
-        return self._state.connections
+        return self._watch.connections
 
     async def run(self, started: Callable[[], object]) -> int:
         """Serve until asked to leave; the exit code. `started` is called when requests are answered."""
@@ -89,7 +87,8 @@ class Server:
         return CUT if self._leaving.is_hurried else STOPPED
 
     def _connections_of(self, config: Config) -> Callable[[], Connection]:
-        return lambda: Connection(config, self._state, self._lifespan.state, watch=self._watch)
+        app = cast("App", config.loaded_app)
+        return lambda: Connection(app, self._lifespan.state, watch=self._watch)
 
     async def _drained(self, listening: Sequence[asyncio.Server]) -> None:
         """Not ready but serving; then nobody new; then what is open may finish; then it is cut."""
@@ -99,17 +98,17 @@ class Server:
         await self._leaving.hurried_within(drain.delay_s)
         for server in listening:
             server.close()
-        for connection in list(self._state.connections):
+        for connection in list(self._watch.connections):
             connection.shutdown()
-        open_now = len(self._state.connections)
+        open_now = len(self._watch.connections)
         if open_now and not self._leaving.is_hurried:
             log.info("%d connections may finish within %g s", open_now, drain.timeout_s)
             await self._or_hurried(watch.until_all_have_gone(), drain.timeout_s)
-        left = list(self._state.connections)
+        left = list(self._watch.connections)
         if left:
             log.warning("%d connections are cut", len(left))
         for each in left:
-            each.transport.close()
+            each.close()
         await self._let_go()
 
     async def _or_hurried(self, work: Awaitable[None], within: float) -> None:
@@ -122,11 +121,11 @@ class Server:
 
     async def _let_go(self) -> None:
         """What ran for those connections ends with them; what does not is cancelled."""
-        await _over(self._state.tasks, LAST_WORDS_S)
-        for each in list(self._state.connections):
+        await _over(self._watch.tasks, LAST_WORDS_S)
+        for each in list(self._watch.connections):
             each.transport.abort()  # its client reads so slowly that not even our last words are gone
-        await _over(self._state.tasks, LAST_WORDS_S)
-        for task in list(self._state.tasks):
+        await _over(self._watch.tasks, LAST_WORDS_S)
+        for task in list(self._watch.tasks):
             task.cancel()
 
 

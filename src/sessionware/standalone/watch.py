@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import logging
 from email.utils import formatdate
-from typing import Any, Final
-
-from uvicorn.server import ServerState
+from typing import Any, Final, Protocol
 
 from sessionware.asgi.messages import App, Receive, Scope, Send
 from sessionware.asgi.refusing import respond
@@ -25,17 +23,39 @@ TOO_MANY: Final = "Too many connections"
 log: Final = logging.getLogger("sessionware")
 
 
-class Watch:
-    """What the connections of one process have in common. `now` is as old as the last look."""
+class Watched(Protocol):
+    """One client's connection."""
 
-    def __init__(self, bounds: Bounds, state: ServerState, peers: Peers) -> None:
+    transport: asyncio.Transport
+
+    def look_at_the_clock(self, passed: float) -> None:
+        """Close the connection when its time is up; `passed` seconds after the last look."""
+
+    def shutdown(self) -> None:
+        """No more requests: close after the answer that is on its way, if there is one."""
+
+    def close(self) -> None:
+        """Close now, behind what was written."""
+
+
+class Watch:
+    """What the connections of one process have in common. `now` is as old as the last look.
+
+    `tasks` run for their requests; `said_always` stands in the head of each answer.
+    """
+
+    said_always: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(self, bounds: Bounds, peers: Peers) -> None:
         """Needs a running event loop."""
         self.bounds = bounds
         self.is_leaving = False  # no connection is kept alive any more
         self.turned_away = dict.fromkeys(TURNED_AWAY, 0)  # by status: what never became a request
-        self._state = state
         self._peers = peers
         self._told_at = float("-inf")
+        self.connections = set[Watched]()
+        self.tasks = set[asyncio.Task[None]]()
+        self._say_the_date()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
         self._changed = asyncio.Event()
@@ -45,10 +65,12 @@ class Watch:
         now = self._loop.time()
         passed, self.now = now - self.now, now
         self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        connections: list[Any] = list(self._state.connections)
-        for connection in connections:
+        self._say_the_date()
+        for connection in list(self.connections):
             connection.look_at_the_clock(passed)
+
+    def _say_the_date(self) -> None:
+        self.said_always = ((b"date", formatdate(usegmt=True).encode()),)
 
     def leave(self) -> None:
         """From now on each answer says that its connection closes."""
@@ -57,7 +79,7 @@ class Watch:
     def came(self, peer: str | None) -> tuple[int, str]:
         """A connection has been opened: by how many there are too many now, and in which words."""
         bounds, held = self.bounds, self._peers.came(peer)
-        excess, of_peer = len(self._state.connections) - bounds.connections, held - bounds.of_one_peer
+        excess, of_peer = len(self.connections) - bounds.connections, held - bounds.of_one_peer
         if of_peer <= max(excess, 0):
             return excess, TOO_MANY
         if self.now - self._told_at >= TELL_EVERY_S:
@@ -74,7 +96,7 @@ class Watch:
         self._changed.set()
 
     async def until_all_have_gone(self) -> None:
-        while self._state.connections:
+        while self.connections:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):

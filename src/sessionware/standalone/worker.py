@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from sessionware.standalone.server import Door, Drain, Server
 from sessionware.standalone.traffic import Traffic
 from sessionware.telemetry.logs import configure_logging
 
+GARBAGE_AFTER: Final = 10_000  # objects made until circles are looked for: requests leave none, and each look costs
 LOGGED: Final = frozenset({"debug", "info"})  # levels at which each request has its line
 
 
@@ -54,6 +56,8 @@ class Seat(Struct, frozen=True, kw_only=True):
 def work(loaded: Loaded, seat: Seat) -> int:
     """Serve until a signal says otherwise; the exit code. Raises ConfigError for settings that cannot work."""
     ready = assembled(loaded, api="/")
+    gc.freeze()  # what is there now stays as long as the process: nobody needs to look through it again and again
+    gc.set_threshold(GARBAGE_AFTER)
     return uvloop.run(_serve(loaded, ready, seat))
 
 

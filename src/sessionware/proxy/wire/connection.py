@@ -33,6 +33,12 @@ class Keeper(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """One connection to an upstream. `buffer` may be shared: each read is copied out before the next begins."""
 
+    __slots__ = (
+        "_address", "_answered", "_buffer", "_deadline", "_deadlines", "_is_paused", "_keeper", "_loop", "_news",
+        "_reader", "_response", "_sending", "_timer", "_timer_at", "_transport", "_writable", "exchanges",
+        "idle_since", "is_lost",
+    )  # fmt: skip
+
     def __init__(self, address: Address, keeper: Keeper, buffer: memoryview) -> None:
         self._address = address
         self._keeper = keeper

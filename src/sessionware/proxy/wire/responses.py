@@ -57,6 +57,11 @@ _AT_DONE: Final = 2
 class ResponseReader:
     """Reads the answers of one connection, one after the other: `expect`, then `feed` until END or Broken."""
 
+    __slots__ = (
+        "_at", "_events", "_framing", "_headers", "_informational", "_margin", "_parser", "_pending", "_refusal",
+        "_to_head", "_until_close", "has_begun", "idle_seconds", "is_reusable",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._pending = bytearray()
