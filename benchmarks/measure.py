@@ -52,7 +52,7 @@ def median(samples: list[Sample]) -> Sample:
     """The median of each figure over several rounds."""
 
     def of(name: str) -> float:
-        return statistics.median(getattr(sample, name) for sample in samples)
+        return float(statistics.median(getattr(sample, name) for sample in samples))
 
     return Sample(samples[0].calls, of("wall_us"), of("cpu_us"), of("p50_us"), of("p99_us"))
 

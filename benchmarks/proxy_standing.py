@@ -126,12 +126,14 @@ class Standing:
 
     def fastmcp(self, upstream: Program) -> Program | None:
         python = self._peer("fastmcp", "python")
-        return python and self.started([python, _FASTMCP, "{port}", mcp_url(upstream)])
+        return None if python is None else self.started([python, _FASTMCP, "{port}", mcp_url(upstream)])
 
     def mcp_proxy(self, upstream: Program) -> Program | None:
         """It speaks HTTP on one side and stdio on the other: two of them, back to back, are an HTTP proxy."""
         found = self._peer("mcp-proxy", "mcp-proxy")
-        return found and self.started(
+        if found is None:
+            return None
+        return self.started(
             [found, "--port", "{port}", "--", found, "--transport", "streamablehttp", mcp_url(upstream)]
         )
 
