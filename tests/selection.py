@@ -3,8 +3,8 @@
 import os
 
 ALL_STORES = ("memory", "sqlite", "redis")
-PYTHON_CLIENTS = ("official-legacy", "official-auto", "fastmcp-legacy", "fastmcp-auto")
-NODE_CLIENTS = ("typescript-legacy", "typescript-auto", "typescript-first")
+OFFICIAL_CLIENTS = ("official-legacy", "official-auto")
+OTHER_CLIENTS = ("fastmcp-legacy", "fastmcp-auto", "typescript-legacy", "typescript-auto", "typescript-first")
 
 
 def selected_stores() -> tuple[str, ...]:
@@ -17,8 +17,8 @@ def is_selected(store: str) -> bool:
 
 
 def selected_clients() -> tuple[str, ...]:
-    """The chosen clients of MCP; those that need no Node when none are named (`make clients` names the others)."""
-    return _named("CLIENTS", PYTHON_CLIENTS + NODE_CLIENTS) or PYTHON_CLIENTS
+    """The chosen clients of MCP; the official ones when none are named (`make clients` names the others)."""
+    return _named("CLIENTS", OFFICIAL_CLIENTS + OTHER_CLIENTS) or OFFICIAL_CLIENTS
 
 
 def _named(what: str, known: tuple[str, ...]) -> tuple[str, ...]:
