@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 
 import httpx2
 import pytest
@@ -33,6 +34,7 @@ def proxy(servers):
     upstreams = ",".join(f"{name}@{server.url}" for name, server in zip(NAMES, servers, strict=True))
     limit = "2/minute per session for mcp tools/call"
     with RunningProxy("--upstreams", upstreams, "--anonymous", "named", "--limits", limit) as running:
+        assert soon(lambda: time.time() % 60 < 56)  # what is shown happens within one minute of the limit
         yield running
 
 

@@ -168,7 +168,7 @@ def test_progress_streams_while_the_tool_works(proxied):
 
 
 def test_limits_count_tool_calls_and_never_the_handshake(upstreams):
-    with serving(upstreams[0].url, limits="2/minute per session", **TOKENS) as server:
+    with serving(upstreams[0].url, limits="2/day per session", **TOKENS) as server:
         for _ in range(4):
             with client_of(server, "alice", "one"):
                 pass

@@ -230,7 +230,7 @@ def test_exactly_so_many_of_many_at_once_get_through(upstream):
 
 def test_a_limit_per_session_counts_legacy_sessions_apart_though_their_clients_share_an_address(upstreams):
     """That the session is named by Mcp-Session-Id alone makes no difference."""
-    with serving(",".join(each.url for each in upstreams), limits="2/minute per session", **TOKENS) as server:
+    with serving(",".join(each.url for each in upstreams), limits="2/day per session", **TOKENS) as server:
         users = {user: {"Authorization": f"Bearer {token(user)}"} for user in ("alice", "bob")}
         ids = {user: begun(server, **headers) for user, headers in users.items()}
         ids["alice again"] = begun(server, **users["alice"])
@@ -241,7 +241,7 @@ def test_a_limit_per_session_counts_legacy_sessions_apart_though_their_clients_s
 
 def test_links_of_one_session_share_what_counts_per_session(upstreams):
     """Also over session and tool, from the second request of each on."""
-    limits = "4/minute per session; by_tool=3/minute per session and tool"
+    limits = "4/day per session; by_tool=3/day per session and tool"
     with serving(upstreams[0].url, limits=limits, **TOKENS) as server:
         headers = {"Authorization": f"Bearer {token('alice')}"}
         ids = [begun(server, **headers, **{"X-Session-ID": "work"}) for _ in range(2)]

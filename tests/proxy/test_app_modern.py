@@ -110,7 +110,7 @@ def test_what_leads_nowhere_is_said_in_json_rpc(proxied, method, path, status):
 
 def test_limits_count_tool_calls_and_never_the_probe(upstreams):
     urls = ",".join(each.url for each in upstreams)
-    with serving(urls, **TOKENS | {"limits": "2/minute per session"}) as server:
+    with serving(urls, **TOKENS | {"limits": "2/day per session"}) as server:
         for _ in range(5):
             with client_of(server, "alice", "one"):
                 pass

@@ -211,7 +211,7 @@ def test_a_session_that_is_closed_closes_its_stream(olds):
 
 
 def test_limits_count_tool_calls_and_never_the_handshake(olds):
-    with serving(pool(olds), limits="2/minute per session", **TOKENS) as server:
+    with serving(pool(olds), limits="2/day per session", **TOKENS) as server:
         for _ in range(3):
             with opened(server, **bearer("alice", "one")) as (_, _, endpoint):
                 assert said(server, endpoint, OLD_HELLO, **bearer("alice")).status_code == 202

@@ -46,7 +46,7 @@ def test_e15_the_number_of_sessions_is_known_to_health_and_metrics(fresh):
 
 
 def test_requests_are_counted_by_pool_and_outcome(upstreams):
-    with RunningProxy("--upstreams", upstreams, "--limits", "4/minute per client", "--create-limit", "off") as proxy:
+    with RunningProxy("--upstreams", upstreams, "--limits", "4/day per client", "--create-limit", "off") as proxy:
         with McpClient(f"{proxy.url}/mcp") as client:
             for _ in range(4):
                 client.call("pid", {})
