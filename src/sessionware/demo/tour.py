@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-LIMITS: Final = "100/minute per session; slow=3/minute per session for tool sleep"
+LIMITS: Final = "100/minute per session; slow=3/hour per session for tool sleep"
 TRIES: Final = 4  # one more than that limit allows
 
 
@@ -41,7 +41,7 @@ def steps(url: str) -> Iterator[Step]:
     )
     yield Step("Progress comes as it happens.", _call(url, "sleep", {"seconds": 2}, "alice"))
     yield Step(
-        "A tool may be called three times a minute in each session: the fourth call is refused, and says why.",
+        "A tool may be called three times an hour in each session: the fourth call is refused, and says why.",
         _call(url, "sleep", {"seconds": 0}, "carol"),
         repeat=TRIES,
     )
