@@ -144,7 +144,7 @@ def first_event(lines):
 
 
 def test_c20_e8_a_stream_says_only_what_its_own_session_is_told_and_keeps_it_alive():
-    """PX-17: it comes at once, and nobody may gather it."""
+    """PX-17: it comes at once, and nobody may gather it. E22: streams with affinity, behind limits of each session."""
     with (
         Server(talker) as upstream,
         RunningProxy(

@@ -1,4 +1,4 @@
-"""What a session weighs is the difference between many and more, not what the first ones fill."""
+"""What a session weighs is the difference between many and more, not what the first ones fill (E17)."""
 
 from benchmarks.proxy_sessions import Sessions, shown, verdicts
 

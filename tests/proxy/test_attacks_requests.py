@@ -120,6 +120,7 @@ FORGED = [
 @pytest.mark.parametrize("header", FORGED, ids=[name for name, _ in FORGED])
 @pytest.mark.parametrize("target", ["/mcp", "/app/x"])
 def test_row_29_the_upstream_sees_only_our_word(door, upstream, header, target):
+    """PX-04."""
     before = len(upstream.seen)
     headers = modern("tools/call", "pid") | {"Authorization": ALICE, header[0]: header[1]}
     answer = post(door, json.dumps(call("pid")).encode(), headers, target)
