@@ -173,6 +173,7 @@ def test_a33_a38_what_outlives_a_restart_and_what_does_not(tmp_path):
 def test_a36_a_session_started_at_one_instance_is_used_at_another(redis_url):
     settings: dict[str, Any] = {
         "store": f"{redis_url}?prefix=a36:",
+        "store_timeout": "5s",  # the machine tests much else beside
         "jwt_secret": "a secret of more than thirty-two bytes",
     }
 

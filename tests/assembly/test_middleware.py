@@ -109,7 +109,7 @@ def test_two_apps_on_one_redis_share_sessions_and_limits(redis_url):
     """A36: start at one, use at the other; the limit counts both."""
 
     async def live() -> None:
-        settings = Settings(store=f"{redis_url}?prefix=two-apps:")
+        settings = Settings(store=f"{redis_url}?prefix=two-apps:", store_timeout=5_000)
         async with Sessionware(settings) as one, Sessionware(settings) as two:
             apps = [SessionMiddleware(Starlette(routes=[Route("/", count)]), each) for each in (one, two)]
             async with client_of(apps[0]) as first, client_of(apps[1]) as second:
