@@ -89,6 +89,14 @@ def test_what_is_no_address_of_the_name_is_nobody(name):
     assert pool.find(name) is None
 
 
+def test_what_dns_says_of_one_name_leaves_the_addresses_of_another_alone():
+    pool = members("dns+http://a.internal:9001/mcp,dns+http://b.internal:9001/mcp")
+    pool.told(pool.names[0], [ONE], now=0.0)
+    pool.told(pool.names[1], [TWO], now=0.0)
+    pool.told(pool.names[0], [THREE], now=0.0)
+    assert taking(pool) == [f"{TWO}:9001", f"{THREE}:9001"]
+
+
 def test_named_pools_keep_their_name_before_the_address():
     pool = members("blue@dns+http://mcp.internal:9001/mcp,green@dns+http://mcp.internal:9002/mcp")
     pool.told(pool.names[0], [ONE], now=0.0)

@@ -62,7 +62,7 @@ class Members:
                 self._standing[name] = Upstream(member)
             elif upstream is not None and self._left.pop(name, None) is not None:
                 upstream.come_back()
-        own = [name for name in self._standing if name not in here and _member(address, name) is not None]
+        own = [name for name, each in self._standing.items() if name not in here and _stems_from(address, each.address)]
         for name in own:
             if name not in self._left:
                 self._standing[name].leave()
@@ -80,13 +80,14 @@ class Members:
 
 def _member(address: UpstreamAddress, name: str) -> UpstreamAddress | None:
     """The member of a name that is called so; None: it is none of that name's."""
-    prefix = f"{address.name}-" if resolved(address, "0.0.0.0").name != f"0.0.0.0:{address.port}" else ""  # noqa: S104  # any address shows how members are called
-    node, colon, port = name.removeprefix(prefix).rpartition(":")
-    if not name.startswith(prefix) or not colon or port != str(address.port):
-        return None
+    node = name.removeprefix(f"{address.name}-").rpartition(":")[0]
     try:
-        ip = str(ip_address(node.strip("[]")))
+        member = resolved(address, str(ip_address(node.strip("[]"))))
     except ValueError:
         return None
-    member = resolved(address, ip)
     return member if member.name == name else None
+
+
+def _stems_from(address: UpstreamAddress, member: UpstreamAddress) -> bool:
+    """Whether it was this name that was resolved to the member: two names may share a port."""
+    return member.known_as != "" and resolved(address, member.host) == member
