@@ -134,9 +134,21 @@ def _is_too_large(headers: Sequence[Header]) -> bool:
 
 def to_upstream(headers: Sequence[Header], sender: Sender, onward: Onward) -> list[Header]:
     """The headers of the request to an upstream, without those of its framing. They have passed `head_fault`."""
+    disclosure = onward.disclosure
+    passed = [(b"host", onward.host), *passed_on(headers, onward)]
+    if disclosure.authorization is not None:
+        passed.append((b"authorization", disclosure.authorization))
+    if onward.session_id is not None:
+        passed.append((SESSION_ID, onward.session_id))
+    passed += _introduction(sender.address, sender.scheme, sender.host, sender.prefix, sender.version)
+    return passed
+
+
+def passed_on(headers: Sequence[Header], onward: Onward) -> list[Header]:
+    """What an upstream gets to see of the client's own headers."""
     disclosure, is_modern = onward.disclosure, onward.era is Era.MODERN
     dropped = nominated(headers)
-    passed = [(b"host", onward.host)]
+    passed: list[Header] = []
     for name, value in headers:
         traits = _traits(name)
         if traits.is_ours or traits.lower in dropped or traits.plain in disclosure.own_names:
@@ -146,11 +158,6 @@ def to_upstream(headers: Sequence[Header], sender: Sender, onward: Onward) -> li
         elif not (is_modern and traits.resumes):
             # RFC 9110 5.5: blanks around a value are not part of it; not every server takes them off.
             passed.append((traits.lower, value.strip(b" \t")))
-    if disclosure.authorization is not None:
-        passed.append((b"authorization", disclosure.authorization))
-    if onward.session_id is not None:
-        passed.append((SESSION_ID, onward.session_id))
-    passed += _introduction(sender.address, sender.scheme, sender.host, sender.prefix, sender.version)
     return passed
 
 

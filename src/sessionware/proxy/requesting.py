@@ -12,7 +12,7 @@ from sessionware.config.proxy_settings import Selection
 from sessionware.core.session import Link
 from sessionware.core.store import LINKS_MAX
 from sessionware.proxy.asked import Asked
-from sessionware.proxy.headers import Disclosure, Onward, Sender, to_upstream
+from sessionware.proxy.headers import Disclosure, Onward, Sender, passed_on, to_upstream
 from sessionware.proxy.heads import VARYING, Key
 from sessionware.proxy.hop_by_hop import Header
 from sessionware.proxy.incoming import KEPT_MAX
@@ -82,13 +82,15 @@ class Requesting:
 
     def headers(self, upstream: Upstream, session_id: str | None) -> list[Header]:
         """What goes on to this upstream, whose own name for the legacy session is given."""
-        onward = Onward(
+        return to_upstream(self._scope["headers"], self._sender(), self._onward(upstream, session_id))
+
+    def _onward(self, upstream: Upstream, session_id: str | None) -> Onward:
+        return Onward(
             host=upstream.address.authority.encode(),
             disclosure=self._terms.disclosure,
             era=self._asked.era,
             session_id=None if session_id is None else session_id.encode(),
         )
-        return to_upstream(self._scope["headers"], self._sender(), onward)
 
     def _block(self, upstream: Upstream, session_id: str | None) -> HeaderBlock:
         """The same as it is written: remembered where this client has sent the same before."""
@@ -102,7 +104,9 @@ class Requesting:
             block = block_of([pair for pair in written if pair[0] not in VARYING])
             head.remember(key, block)
         varying = [pair for pair in headers if pair[0] in VARYING and pair[0] != _LENGTH]
-        return HeaderBlock(block.lines + block_of(varying).lines) if varying else block
+        if not varying:
+            return block
+        return HeaderBlock(block.lines + block_of(passed_on(varying, self._onward(upstream, session_id))).lines)
 
     def _who(self) -> tuple[object, ...]:
         """All that the introduction hangs on, beside the headers."""
