@@ -1,15 +1,10 @@
-"""The only place that serves the proxy for the suite: in a thread of this process, or as a command of its own.
+"""The only place that serves the proxy's app for the suite, in a thread of this process."""
 
-python -m tests.proxy.standing_proxy --port 8080      # configured by the environment
-"""
-
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jwt
-import uvicorn
 
 from sessionware import Sessionware
 from sessionware.assembly.proxying import proxy
@@ -50,14 +45,3 @@ def token(sub: str, **claims: Any) -> str:
     now = wall_ms() // 1000
     claims = {"iss": ISSUER, "aud": "mcp", "sub": sub, "iat": now - 5, "exp": now + 3600, "jti": sub} | claims
     return jwt.encode(claims, SECRET, "HS256", headers={"typ": "at+jwt"})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    given = parser.parse_args()
-    uvicorn.run(proxy(), port=given.port, lifespan="on", log_level="warning", proxy_headers=False, access_log=False)
-
-
-if __name__ == "__main__":
-    main()

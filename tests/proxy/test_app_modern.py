@@ -57,9 +57,11 @@ def test_no_secret_reaches_the_upstream(proxied):
     assert headers["via"] == "1.1 sessionware"
 
 
-def test_progress_streams_while_the_tool_works(proxied):
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_progress_streams_while_the_tool_works(proxied, is_legacy):
     seen = []
-    with client_of(proxied, "alice", "one", on_progress=lambda told: seen.append(time.monotonic())) as mcp:
+    heard = {"on_progress": lambda _: seen.append(time.monotonic())}
+    with client_of(proxied, "alice", "one", is_legacy=is_legacy, **heard) as mcp:
         assert text(mcp.call("sleep", {"seconds": 0.8, "steps": 4})) == "slept 0.8 s"
     assert len(seen) == 5
     assert seen[-1] - seen[0] > 0.5
