@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import hiredis
 
 from sessionware.clock import SAMPLES, StoreClock, monotonic_ms
-from sessionware.core.ids import SALT_BYTES, Addresses
+from sessionware.core.ids import Addresses
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.plain import ask, hang_up
+from sessionware.stores.redis.welcome import agree_on_salt, check_server
 from sessionware.stores.redis.wire import Reply, Wire
 
-VERSION_MIN: Final = (6, 2)  # SET PX in scripts with effects replication; the oldest line still in distributions
 BUCKETS: Final = 1  # a single server keeps everything in one bucket; a cluster has 256
 CONNECT_S: Final = 2.0  # one attempt: TCP, TLS, AUTH and the checks
 START_S: Final = 5.0  # how long the first connection may take, retries included
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts; calls in between fail at once
 CALIBRATE_TICK_S: Final = 1.0  # how often the clock is asked whether it wants a calibration
-_NOT_WELCOME: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR Client sent AUTH")
-_PROBE: Final = "return redis.call('EXISTS', KEYS[1] .. 'computed')"
-
-log = logging.getLogger("sessionware.store")
 
 
 class Node:
@@ -154,8 +149,10 @@ class Node:
         try:
             async with asyncio.timeout(CONNECT_S):
                 if self.addresses is None:
-                    await self._check_server(wire)
-                await self._agree_on_salt(wire)
+                    await check_server(wire, self.address)
+                self.addresses = await agree_on_salt(
+                    wire, self.address, buckets=BUCKETS, known=self.addresses, salt=self._salt
+                )
                 await self._calibrate(wire)
         except TimeoutError:
             await hang_up(wire)
@@ -183,52 +180,6 @@ class Node:
                 await ask(wire, "SELECT", address.db)
         except (ConfigError, StoreUnavailable) as error:
             raise type(error)(f"store {address!r}: {error}") from error
-
-    async def _check_server(self, wire: Wire) -> None:
-        info = _info(await ask(wire, "INFO"))
-        version = info.get("valkey_version") or info.get("redis_version", "0")
-        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < VERSION_MIN:
-            raise ConfigError(f"store {self.address!r} is version {version}: 6.2 or newer is needed")
-        policy = info.get("maxmemory_policy", "unknown")
-        if policy != "noeviction":
-            log.warning(
-                "store %r: maxmemory-policy is %r: under memory pressure it drops revocations and refills quotas. "
-                "Set `maxmemory-policy noeviction`.", self.address, policy,
-            )  # fmt: skip
-        reply = await wire.call("EVAL", _PROBE, 1, f"{self.address.prefix}{{00}}")
-        if isinstance(reply, hiredis.ReplyError):
-            raise ConfigError(
-                f"store {self.address!r} refuses our scripts ({reply}): EVAL must be allowed, and computed keys too "
-                "(Dragonfly: --default_lua_flags=allow-undeclared-keys)"
-            )
-
-    async def _agree_on_salt(self, wire: Wire) -> None:
-        """Make the installation's salt if there is none, else take the one that stands.
-
-        A worker that knows the salt offers the one it knows: a server that came back empty stays the same
-        installation, with the same addresses.
-        """
-        meta = f"{self.address.prefix}meta"
-        known = self.addresses.salt if self.addresses is not None else self._salt or secrets.token_bytes(SALT_BYTES)
-        await ask(wire, "HSETNX", meta, "salt", known)
-        await ask(wire, "HSETNX", meta, "buckets", BUCKETS)
-        salt, buckets = await ask(wire, "HMGET", meta, "salt", "buckets")
-        if len(salt or b"") != SALT_BYTES or not (buckets or b"").isdigit():
-            raise ConfigError(
-                f"store {self.address!r}: the key {meta} is damaged (salt: {SALT_BYTES} bytes, buckets: a number): "
-                "restore it from a backup, or choose another prefix"
-            )
-        if buckets != str(BUCKETS).encode():
-            raise ConfigError(
-                f"store {self.address!r} was made with {buckets[:20].decode()} buckets, a single server has {BUCKETS}: "
-                "choose another prefix"
-            )
-        agreed = Addresses(salt, BUCKETS)
-        if self.addresses is not None and self.addresses != agreed:
-            raise StoreUnavailable(
-                f"Redis at {self.address!r} now holds another installation (its salt changed): restart to join it"
-            )
-        self.addresses = agreed
 
     async def _calibrate(self, wire: Wire, samples: int = SAMPLES) -> None:
         if self._clock is None:
@@ -270,30 +221,3 @@ class Node:
                 self._begin()
 
         wire.call("HGET", f"{self.address.prefix}meta", "salt").add_done_callback(compare)
-
-
-async def hang_up(wire: Wire) -> None:
-    wire.close()
-    await wire.wait_closed()
-
-
-async def ask(wire: Wire, *command: Any) -> Reply:
-    """Send one plain command.
-
-    Raises ConfigError when the server does not accept who we are, StoreUnavailable for any other error.
-    """
-    reply = await wire.call(*command)
-    if isinstance(reply, hiredis.ReplyError):
-        if command[0] == "SELECT" and str(reply).startswith("ERR"):
-            raise ConfigError(f"Redis refused SELECT: {reply}: check the database number in the store's URL")
-        if str(reply).startswith(_NOT_WELCOME):
-            raise ConfigError(
-                f"Redis refused {command[0]}: {reply}: check the user and the password in the store's URL"
-            )
-        raise StoreUnavailable(f"Redis refused {command[0]}: {reply}")
-    return reply
-
-
-def _info(text: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
-    return {name: value.strip() for name, separator, value in lines if separator}
