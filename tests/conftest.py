@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.postgres_server import PostgresServer
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
@@ -17,6 +18,17 @@ def redis_url() -> Iterator[str]:
         yield given
         return
     with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of this worker's own; `SESSIONWARE_TEST_POSTGRES_URL` names another to use instead."""
+    given = os.environ.get("SESSIONWARE_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with PostgresServer() as server:
         yield server.url
 
 
