@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from benchmarks.measure import measure
 from benchmarks.engines import Engine
+from benchmarks.measure import measure
 from benchmarks.workload import admission, new_session
 from sessionware.core.ids import Addresses
 from sessionware.stores.redis.asking import Keys

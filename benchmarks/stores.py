@@ -1,6 +1,6 @@
 """`make bench-stores`: every store beside its peers, in one run.
 
-python -m benchmarks.stores [--stores memory,sqlite,redis,sentinel,cluster,postgres] [--rounds 3] [--quick] [--json PATH]
+python -m benchmarks.stores [--stores memory,sqlite,redis,sentinel,cluster,postgres] [--rounds 3] [--quick]
 """
 
 from __future__ import annotations

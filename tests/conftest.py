@@ -12,6 +12,8 @@ from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
+SERVERS = {"redis": "redis_url"}  # and which fixture starts it
+
 
 def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:
     """A server of this worker's own that nobody harms; `SESSIONWARE_TEST_<KIND>_URL` names another to use instead."""
@@ -50,6 +52,10 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def redis_url_if_needed(request: pytest.FixtureRequest) -> str:
-    """The server's address, or nothing when this run does not test Redis."""
-    return str(request.getfixturevalue("redis_url")) if "redis" in selected_stores() else ""
+def server_of(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The URL of the server that a kind of store needs, started when it is first asked for; empty for those without."""
+
+    def server(kind: str) -> str:
+        return str(request.getfixturevalue(SERVERS[kind])) if kind in SERVERS else ""
+
+    return server
