@@ -33,8 +33,10 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUn
 from sessionware.stores.codec import pack
 from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.redis import answers, asking, telling
-from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.address import RedisAddress, SentinelAddress
 from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.primary import Primary
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import load_scripts
 from sessionware.stores.redis.servers import OneServer, Servers
 from sessionware.stores.redis.watching import Subscription
@@ -51,7 +53,7 @@ class RedisStore:
 
     def __init__(
         self,
-        address: RedisAddress,
+        address: RedisAddress | SentinelAddress,
         *,
         clock: Clock | None = None,
         sealer: Sealer | None = None,
@@ -64,9 +66,16 @@ class RedisStore:
         self._sealer = sealer or Sealer()
         self._keys = asking.Keys(address.prefix)
         self._scripts = load_scripts()
-        node = Node(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
-        self._servers: Servers = OneServer(node, self._keys)
-        self._subscription = Subscription(self._servers, self._keys)
+        self._known = KnownRevocations(self._keys, self._scripts["revoke"], self.clock)
+        timeout, greet = timeout_ms / 1000, self._known.repeat
+        self._servers: Servers
+        match address:
+            case RedisAddress():
+                node = Node(address, timeout=timeout, calibrated=own, salt=salt, greet=greet)
+                self._servers = OneServer(node, self._keys)
+            case SentinelAddress():
+                self._servers = Primary(address, self._keys, timeout=timeout, calibrated=own, salt=salt, greet=greet)
+        self._subscription = Subscription(self._servers, self._keys, self._known)
 
     @property
     def addresses(self) -> Addresses:
@@ -204,6 +213,7 @@ class RedisStore:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
         asked = telling.revocation(revocation)
         raw, more = await self._run("revoke", bucket, now, asked)
+        self._known.note(revocation)
         await self._servers.command("PUBLISH", self._keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         while more:
