@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
@@ -18,6 +19,28 @@ def redis_url() -> Iterator[str]:
         return
     with RedisServer() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    """A cluster of this worker's own that nobody harms; `SESSIONWARE_TEST_REDIS_CLUSTER_URL` names another."""
+    given = os.environ.get("SESSIONWARE_TEST_REDIS_CLUSTER_URL")
+    if given:
+        yield given
+        return
+    with RedisCluster() as cluster:
+        yield cluster.url
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel_url() -> Iterator[str]:
+    """Sentinels of this worker's own that nobody harms; `SESSIONWARE_TEST_REDIS_SENTINEL_URL` names others."""
+    given = os.environ.get("SESSIONWARE_TEST_REDIS_SENTINEL_URL")
+    if given:
+        yield given
+        return
+    with RedisReplicas() as group:
+        yield group.url
 
 
 @pytest.fixture(params=selected_stores())
