@@ -124,16 +124,20 @@ def _open_redis(url: str, options: Options) -> Store:
     try:
         from sessionware.stores.redis import RedisStore  # noqa: PLC0415  # hiredis is an extra
         from sessionware.stores.redis.address import read_address  # noqa: PLC0415
+        from sessionware.stores.redis.calls import Calls  # noqa: PLC0415
+        from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
     except ModuleNotFoundError as error:
         scheme = url.partition("://")[0]
         raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
-    return RedisStore(
-        read_address(url),
+    address = read_address(url)
+    calls = Calls(
+        one_server(address),
+        prefix=address.prefix,
         clock=options.clock,
-        sealer=options.sealer,
         timeout_ms=options.timeout_ms,
         salt=options.salt,
     )
+    return RedisStore(calls, sealer=options.sealer)
 
 
 def _open_factory(path: str, options: Options) -> Store:

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import hiredis
 
+from sessionware.clock import StoreClock
 from sessionware.core.ids import Addresses
 from sessionware.errors import StoreUnavailable
+from sessionware.stores.redis.address import RedisAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.node import Node
 from sessionware.stores.redis.scripts import Script
@@ -48,6 +50,15 @@ class Servers(Protocol):
     async def listen(self, on_push: Callable[[Reply], None]) -> Wire:
         """A connection of its own, for a subscription."""
         ...
+
+
+def one_server(address: RedisAddress) -> Callable[[Keys, float, StoreClock | None, bytes | None], OneServer]:
+    """How `Calls` makes the only server of a store."""
+
+    def serve(keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None) -> OneServer:
+        return OneServer(Node(address, timeout=timeout, calibrated=calibrated, salt=salt), keys)
+
+    return serve
 
 
 class OneServer:
