@@ -93,7 +93,7 @@ class Primary:
         raw = await wire.call("EVALSHA", script.sha, 1, base, now, skew, *asked)
         if isinstance(raw, hiredis.ReplyError):
             raw = await self._second_try(raw, wire, script, [1, base, now, skew, *asked])
-        if script.is_lasting:
+        if script.is_lasting and raw:
             await self.confirmation.confirm()
         return raw
 
