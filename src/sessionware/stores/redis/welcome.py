@@ -40,6 +40,13 @@ async def check_server(wire: Wire, address: RedisAddress) -> None:
         )
 
 
+async def check_role(wire: Wire, address: RedisAddress) -> None:
+    """Raises StoreUnavailable when this server follows another: a failover may be under way."""
+    role = (await ask(wire, "ROLE"))[0]
+    if role != b"master":
+        raise StoreUnavailable(f"Redis at {address!r} is no primary ({role.decode()}): asking again who is")
+
+
 async def agree_on_salt(
     wire: Wire, address: RedisAddress, *, buckets: int, known: Addresses | None, salt: bytes | None
 ) -> Addresses:
