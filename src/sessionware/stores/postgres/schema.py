@@ -1,0 +1,126 @@
+"""The only place that makes the schema, brings an older one up to date, and founds the installation in it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+import asyncpg
+
+from sessionware.core.ids import SALT_BYTES, Addresses
+from sessionware.errors import ConfigError
+from sessionware.stores.postgres.address import PostgresAddress
+from sessionware.stores.postgres.scripts import functions_text, schema_text, script
+
+VERSION: Final = 1
+STEPS: Final[Mapping[int, str]] = {}  # from version -> the .sql file that leads to the next one
+BUCKETS: Final = 1  # one server keeps everything in one bucket
+MAKE_S: Final = 30.0  # making or changing a schema, and waiting for another worker that does
+COMMAND: Final = "sessionware schema postgres --apply"
+_LOCK: Final = 0x53_57_41_52_45  # "SWARE": whoever makes or changes a schema holds it
+_LOOK: Final = """
+SELECT to_regclass('schema_version') IS NOT NULL AS there, current_schema() IS NOT NULL AS named,
+       (SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace) AS relations
+"""
+
+
+async def join(connection: Any, address: PostgresAddress, *, salt: bytes | None) -> Addresses:
+    """The addresses of the installation that lives in the schema; it is made or founded if that is allowed.
+
+    `salt` is given to an installation that has none yet. Raises ConfigError when there is no schema that we can use,
+    and what the driver raises.
+    """
+    async with asyncio.timeout(MAKE_S):
+        version = await _version(connection, address)
+        if version is None or version < VERSION:
+            await _make(connection, address)
+        return await _found(connection, address, salt)
+
+
+def ddl(schema: str) -> str:
+    """Everything that makes an empty schema, to be run by hand by somebody who may."""
+    return "\n".join((
+        f"-- The tables and functions of sessionware, version {VERSION}.",
+        f'CREATE SCHEMA IF NOT EXISTS "{schema}";',
+        f'SET search_path = "{schema}", pg_temp;',
+        _contents(),
+        f'-- If the workers come as another role:\n--   GRANT USAGE ON SCHEMA "{schema}" TO somebody;',
+        f'--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO somebody;',
+        f'--   GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO somebody;',
+    ))  # fmt: skip
+
+
+def _contents() -> str:
+    born = f"INSERT INTO schema_version VALUES (1, {VERSION:d});"  # noqa: S608  # a number
+    return f"{schema_text()}\n{born}\n{functions_text()}"
+
+
+async def _version(connection: Any, address: PostgresAddress) -> int | None:
+    """Which version stands there; None for a schema that is empty or missing. Raises ConfigError."""
+    found = await connection.fetchrow(_LOOK)
+    if not found["there"]:
+        if found["relations"]:
+            raise ConfigError(
+                f"store {address!r}: the schema belongs to another program: write schema= with a new name"
+            )
+        return None
+    version: int = await connection.fetchval("SELECT version FROM schema_version")
+    if version > VERSION:
+        raise ConfigError(
+            f"store {address!r} has schema version {version}, this program knows up to {VERSION}: "
+            "upgrade sessionware, or write schema= with a new name"
+        )
+    return version
+
+
+async def _make(connection: Any, address: PostgresAddress) -> None:
+    """Make the schema or bring it up to date, in one transaction; whoever else does the same waits for it."""
+    if not address.create:
+        raise ConfigError(f"store {address!r}: create=no, and its schema is missing or old: run `{COMMAND}`")
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL statement_timeout = {MAKE_S * 1000:.0f}; SET LOCAL lock_timeout = 0")
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            version = await _version(connection, address)
+            if version is None:
+                await _create(connection, address.schema)
+            elif version < VERSION:  # else somebody was quicker
+                await _migrate(connection, version)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigError(
+            f"store {address!r}: this role may not make or change the schema ({error}): run `{COMMAND}` as a role that "
+            "may, or GRANT CREATE ON DATABASE"
+        ) from error
+
+
+async def _create(connection: Any, schema: str) -> None:
+    # CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it is there.
+    if await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema) == 0:
+        await connection.execute(f'CREATE SCHEMA "{schema}"')
+    await connection.execute(_contents())
+
+
+async def _migrate(connection: Any, version: int) -> None:
+    for step in range(version, VERSION):
+        await connection.execute(script(STEPS[step]))
+    await connection.execute(functions_text())
+    await connection.execute("UPDATE schema_version SET version = $1", VERSION)
+
+
+async def _found(connection: Any, address: PostgresAddress, salt: bytes | None) -> Addresses:
+    """Insert the salt if there is none, and read the one that stands."""
+    row = await connection.fetchrow("SELECT salt, buckets FROM installation")
+    if row is None:
+        await connection.execute(
+            "INSERT INTO installation VALUES (1, $1, $2) ON CONFLICT DO NOTHING",
+            salt or secrets.token_bytes(SALT_BYTES), BUCKETS,
+        )  # fmt: skip
+        row = await connection.fetchrow("SELECT salt, buckets FROM installation")
+    if row["buckets"] != BUCKETS:
+        raise ConfigError(
+            f"store {address!r} was made with {row['buckets']} buckets, PostgreSQL has {BUCKETS}: "
+            "restore it from a backup, or write schema= with a new name"
+        )
+    return Addresses(row["salt"], row["buckets"])
