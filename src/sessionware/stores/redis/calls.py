@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from sessionware.clock import StoreClock
 from sessionware.core.store import Clock
@@ -14,16 +14,23 @@ from sessionware.stores.redis.servers import Servers
 
 MAX_SKEW_MS: Final = 2_000
 
-Serve = Callable[[Keys, float, StoreClock | None, bytes | None], Servers]
+SomeServers_co = TypeVar("SomeServers_co", bound=Servers, covariant=True)
+Serve = Callable[[Keys, float, StoreClock | None, bytes | None], SomeServers_co]
 """Makes the servers of a store: for its keys, with a timeout in seconds, the clock that they set (None: a test's own
 clock stands still), and the salt for an installation that has none yet."""
 
 
-class Calls:
+class Calls(Generic[SomeServers_co]):
     """The scripts, the servers that run them and the clock that both agree on."""
 
     def __init__(
-        self, serve: Serve, *, prefix: str, clock: Clock | None, timeout_ms: int, salt: bytes | None = None
+        self,
+        serve: Serve[SomeServers_co],
+        *,
+        prefix: str,
+        clock: Clock | None,
+        timeout_ms: int,
+        salt: bytes | None = None,
     ) -> None:
         own = StoreClock() if clock is None else None
         self.clock: Clock = clock or own or StoreClock()
@@ -31,7 +38,7 @@ class Calls:
         self.scripts = load_scripts()
         self.skew = MAX_SKEW_MS if own is not None else 0
         self.timeout = timeout_ms / 1000
-        self.servers: Servers = serve(self.keys, self.timeout, own, salt)
+        self.servers = serve(self.keys, self.timeout, own, salt)
 
     async def run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
         """Evaluate a script; when the server finds our clock skewed, once more with its time."""
