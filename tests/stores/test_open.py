@@ -94,7 +94,8 @@ def test_a_url_that_opens_nothing_says_what_to_write(url, says):
             "postgres://localhost",
             (
                 "unknown store scheme postgres://. Known are memory://, sqlite://, redis://, rediss://, valkey://, "
-                "valkeys:// and module:factory"
+                "valkeys://, redis+cluster://, rediss+cluster://, valkey+cluster://, valkeys+cluster:// and "
+                "module:factory"
             ),
         ),
         ("memory://x", "'memory://x': memory:// takes no path and no option"),
