@@ -160,6 +160,15 @@ class PostgresServer:
         process.kill()
         process.wait()
 
+    def freeze(self) -> None:
+        """Stop the server and all its backends where they are: connections stand, nobody answers."""
+        for pid in (self.pid, *children_of(self.pid)):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in (*children_of(self.pid), self.pid):
+            os.kill(pid, signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port."""
         self.stop()

@@ -13,6 +13,7 @@ from sessionware.core.store import Query, Store
 from sessionware.errors import ConfigError
 from sessionware.stores.memory import MemoryStore
 from sessionware.stores.open import open_store
+from sessionware.stores.postgres import PostgresStore
 from sessionware.stores.redis import RedisStore
 from sessionware.stores.redis.address import read_address
 from sessionware.stores.sqlite import SqliteStore
@@ -40,6 +41,8 @@ NOT_CALLABLE = 5
         ("redis://localhost", RedisStore),
         ("rediss://user:pw@[::1]:6380/2?prefix=mine:", RedisStore),
         ("valkey://localhost:1", RedisStore),
+        ("postgresql://alice:pw@one,two:6000/database?schema=mine", PostgresStore),
+        ("postgres:///database?host=/run/postgresql", PostgresStore),
         (f"{__name__}:my_factory", MemoryStore),
     ],
 )
@@ -54,6 +57,7 @@ def test_each_scheme_opens_its_store_without_io(url, kind):
         ("", "neither a URL nor a module:factory"),
         ("redis", "neither a URL nor a module:factory"),
         ("reddis://localhost", r"did you mean redis://\?"),
+        ("postgresql+asyncpg://localhost/db", r"did you mean postgresql://\?"),
         ("mongodb://localhost", "Known are memory://, sqlite://, redis://"),
         ("memory://x", "takes no path"),
         ("sqlite://", "three slashes for a relative path"),
@@ -91,10 +95,17 @@ def test_a_url_that_opens_nothing_says_what_to_write(url, says):
     ("url", "says"),
     [
         (
+            "mongodb://localhost",
+            (
+                "unknown store scheme mongodb://. Known are memory://, sqlite://, redis://, rediss://, valkey://, "
+                "valkeys://, postgresql://, postgres:// and module:factory"
+            ),
+        ),
+        (
             "postgres://localhost",
             (
-                "unknown store scheme postgres://. Known are memory://, sqlite://, redis://, rediss://, valkey://, "
-                "valkeys:// and module:factory"
+                "postgres://localhost names no database: write for example "
+                "postgresql://user:password@127.0.0.1:5432/database"
             ),
         ),
         ("memory://x", "'memory://x': memory:// takes no path and no option"),

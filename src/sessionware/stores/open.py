@@ -68,7 +68,8 @@ def _opened(url: str, options: Options) -> Store:
     hint = f"; {ENCODE_HINT}" if "@" in url else ""
     raise ConfigError(
         f"store {redacted(url)!r} is neither a URL nor a module:factory: write for example memory://, "
-        f"sqlite:///sessions.db, redis://127.0.0.1:6379/0 or mypackage.stores:open_mine{hint}"
+        f"sqlite:///sessions.db, redis://127.0.0.1:6379/0, postgresql://user@127.0.0.1/database "
+        f"or mypackage.stores:open_mine{hint}"
     )
 
 
@@ -136,6 +137,22 @@ def _open_redis(url: str, options: Options) -> Store:
     )
 
 
+def _open_postgres(url: str, options: Options) -> Store:
+    try:
+        from sessionware.stores.postgres import PostgresStore  # noqa: PLC0415  # asyncpg is an extra
+        from sessionware.stores.postgres.address import read_address  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        scheme = url.partition("://")[0]
+        raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[postgres]'") from error
+    return PostgresStore(
+        read_address(url),
+        clock=options.clock,
+        sealer=options.sealer,
+        timeout_ms=options.timeout_ms,
+        salt=options.salt,
+    )
+
+
 def _open_factory(path: str, options: Options) -> Store:
     module_name, _, name = path.partition(":")
     try:
@@ -171,4 +188,6 @@ _SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
     "rediss": _open_redis,
     "valkey": _open_redis,
     "valkeys": _open_redis,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }

@@ -12,8 +12,8 @@ from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.postgres import faults
 from sessionware.stores.postgres.address import PostgresAddress
 from sessionware.stores.postgres.connecting import connect
-from sessionware.stores.postgres.lines import Lines
-from sessionware.stores.postgres.schema import join
+from sessionware.stores.postgres.lines import Lines, hang_up
+from sessionware.stores.postgres.schema import join, update
 
 OTHER_LINES: Final = 3  # connections for all but admissions, which have one of their own: a slow reap delays none
 START_S: Final = 5.0  # how long the first connection may take, retries included; making the schema comes on top
@@ -153,8 +153,8 @@ class Server:
         except StoreUnavailable:
             return
         if self.addresses is None or not rows or rows[0][1] != self.addresses.salt:
-            self._admissions.hang_up()
-            self._others.hang_up()  # connecting anew finds out what stands there now
+            self._admissions.drop_all()
+            self._others.drop_all()  # connecting anew finds out what stands there now
             return
         clock.calibrate([(before, rows[0][0], monotonic_ms())])
 
@@ -163,3 +163,14 @@ async def _sample(connection: Any) -> tuple[int, int, int]:
     before = monotonic_ms()
     store_now = await connection.fetchval(_TIME)
     return before, store_now, monotonic_ms()
+
+
+async def apply_schema(address: PostgresAddress, *, call_ms: float) -> int | None:
+    """Make the schema or bring it up to date; the version that stood there before. Raises what `connect` raises."""
+    connection, _ = await connect(address, call_ms=call_ms)
+    try:
+        return await update(connection, address)
+    except faults.ANY as error:
+        raise faults.explained(error, address) from error
+    finally:
+        await hang_up(connection)
