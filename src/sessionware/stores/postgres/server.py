@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sessionware.clock import SAMPLES, StoreClock, monotonic_ms
@@ -167,9 +168,21 @@ async def _sample(connection: Any) -> tuple[int, int, int]:
 
 async def apply_schema(address: PostgresAddress, *, call_ms: float) -> int | None:
     """Make the schema or bring it up to date; the version that stood there before. Raises what `connect` raises."""
+    async with _visiting(address, call_ms) as connection:
+        return await update(connection, address)
+
+
+async def drop_schema(address: PostgresAddress, *, call_ms: float) -> None:
+    """Delete the schema and everything in it: for schemas that were made to be deleted again."""
+    async with _visiting(address, call_ms) as connection:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{address.schema}" CASCADE')
+
+
+@asynccontextmanager
+async def _visiting(address: PostgresAddress, call_ms: float) -> AsyncIterator[Any]:
     connection, _ = await connect(address, call_ms=call_ms)
     try:
-        return await update(connection, address)
+        yield connection
     except faults.ANY as error:
         raise faults.explained(error, address) from error
     finally:
