@@ -39,6 +39,10 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def redis_url_if_needed(request: pytest.FixtureRequest) -> str:
-    """The server's address, or nothing when this run does not test Redis."""
-    return str(request.getfixturevalue("redis_url")) if "redis" in selected_stores() else ""
+def server_urls(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The address of the server of each chosen store that has one."""
+    return {
+        kind: str(request.getfixturevalue(f"{kind}_url"))
+        for kind in selected_stores()
+        if kind not in {"memory", "sqlite"}
+    }

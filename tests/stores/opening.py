@@ -13,8 +13,8 @@ TIMEOUT_MS = 20_000  # tests of meaning, on a busy machine; deadlines have tests
 
 
 @asynccontextmanager
-async def fresh_store(kind: str, clock: Clock | None = None, *, redis_url: str = "") -> AsyncIterator[Store]:
-    """A store of one kind that nobody else sees; on Redis it has a prefix of its own."""
+async def fresh_store(kind: str, clock: Clock | None = None, *, server_url: str = "") -> AsyncIterator[Store]:
+    """A store of one kind that nobody else sees; on a server it has a prefix or a schema of its own."""
     match kind:
         case "memory":
             async with MemoryStore(clock=clock) as store:
@@ -24,6 +24,11 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, redis_url: str =
                 async with open_store(f"sqlite:////{folder}/sessions.db", clock=clock, timeout_ms=TIMEOUT_MS) as store:
                     yield store
         case _:
-            url = f"{redis_url}{'&' if '?' in redis_url else '?'}prefix=test-{secrets.token_hex(8)}:"
-            async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            async with open_store(fresh_url(kind, server_url), clock=clock, timeout_ms=TIMEOUT_MS) as store:
                 yield store
+
+
+def fresh_url(kind: str, server_url: str) -> str:
+    """An installation that nobody else has, on a server that others use, too."""
+    own = f"schema=test_{secrets.token_hex(8)}" if kind == "postgres" else f"prefix=test-{secrets.token_hex(8)}:"
+    return f"{server_url}{'&' if '?' in server_url else '?'}{own}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
 from tests.selection import selected_stores
+from tests.stores.opening import fresh_url
 
 SHARED = [kind for kind in selected_stores() if kind != "memory"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:////{tmp_path}/shared.db"
     else:
-        yield f"{request.getfixturevalue('redis_url')}?prefix=test-{secrets.token_hex(8)}:"
+        yield fresh_url(request.param, request.getfixturevalue(f"{request.param}_url"))
 
 
 def together(url: str, part: str, *, processes: int, each: int) -> list[Any]:
