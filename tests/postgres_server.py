@@ -160,6 +160,15 @@ class PostgresServer:
         process.kill()
         process.wait()
 
+    def freeze(self) -> None:
+        """Stop the server and all its backends where they are: connections stand, nobody answers."""
+        for pid in (self.pid, *children_of(self.pid)):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in (*children_of(self.pid), self.pid):
+            os.kill(pid, signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port."""
         self.stop()
@@ -174,6 +183,15 @@ class PostgresServer:
         """From now on every new connection must prove who it is."""
         (self.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n", "ascii")
         os.kill(self.pid, signal.SIGHUP)
+
+    def speak_tls(self, certificate: Path, key: Path) -> None:
+        """From now on it offers TLS with this certificate; returns when it does."""
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            copy = Path(shutil.copy(source, self.data / name))
+            copy.chmod(0o600)
+            _give_to_the_server(copy)
+        self._options = (*self._options, "ssl=on")
+        self.restart()
 
     def close(self) -> None:
         self.stop()

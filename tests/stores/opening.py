@@ -14,7 +14,7 @@ TIMEOUT_MS = 20_000  # tests of meaning, on a busy machine; deadlines have tests
 
 @asynccontextmanager
 async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = "") -> AsyncIterator[Store]:
-    """A store of one kind that nobody else sees; on a server (`server_of`) it has a prefix of its own."""
+    """A store of one kind that nobody else sees; on a server (`server_of`) it has a prefix or a schema of its own."""
     match kind:
         case "memory":
             async with MemoryStore(clock=clock) as store:
@@ -30,4 +30,6 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = ""
 
 def some_place_on(server: str) -> str:
     """The URL of an installation on that server that nobody else has."""
-    return f"{server}{'&' if '?' in server else '?'}prefix=test-{secrets.token_hex(8)}:"
+    own = secrets.token_hex(8)
+    option = f"schema=test_{own}" if server.startswith("postgres") else f"prefix=test-{own}:"
+    return f"{server}{'&' if '?' in server else '?'}{option}"

@@ -6,8 +6,8 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -47,8 +47,13 @@ def scratch_beside(url: str) -> Iterator[Scratch]:
         yield Scratch(shown, lambda clock: open_store(url, clock=clock, timeout_ms=TIMEOUT_MS))
         return
     open_store(url)  # does no I/O: says at once what is wrong with the URL
-    kind = {"memory": _as_it_is, "sqlite": _sqlite_files}.get(scheme.lower(), _redis_prefixes)
-    with kind(url) as opener:
+    kinds = {
+        "memory": _as_it_is,
+        "sqlite": _sqlite_files,
+        "postgresql": _postgres_schemas,
+        "postgres": _postgres_schemas,
+    }
+    with kinds.get(scheme.lower(), _redis_prefixes)(url) as opener:
         yield Scratch(shown, opener)
 
 
@@ -108,6 +113,28 @@ def _redis_prefixes(url: str) -> Iterator[Opener]:
         except (SessionwareError, OSError) as error:
             if was_opened:
                 print(f"sessionware: keys with the prefix {ours} were left behind: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _postgres_schemas(url: str) -> Iterator[Opener]:
+    """A random schema for each store, dropped behind it."""
+    from sessionware.stores.postgres.address import read_address  # noqa: PLC0415  # asyncpg is an extra
+    from sessionware.stores.postgres.server import drop_schema  # noqa: PLC0415  # the same
+
+    parts = urlsplit(url)
+    ours, numbers = f"check_{secrets.token_hex(8)}", count()
+
+    @asynccontextmanager
+    async def opener(clock: ManualClock) -> AsyncIterator[Store]:
+        options = {**dict(parse_qsl(parts.query)), "schema": f"{ours}_{next(numbers)}", "create": "yes"}
+        beside = urlunsplit(parts._replace(query=urlencode(options)))
+        async with open_store(beside, clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            try:
+                yield store
+            finally:
+                await drop_schema(read_address(beside), call_ms=TIMEOUT_MS)
+
+    yield opener
 
 
 async def _empty(url: str, prefix: str) -> None:

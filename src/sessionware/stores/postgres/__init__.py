@@ -1,1 +1,5 @@
-"""The PostgreSQL store."""
+"""`postgresql://`: one database shared by any number of workers and hosts."""
+
+from sessionware.stores.postgres.store import PostgresStore
+
+__all__ = ["PostgresStore"]

@@ -71,7 +71,7 @@ class Lines:
             if not self._idle:
                 self._put_back(await self._connect())
 
-    def hang_up(self) -> None:
+    def drop_all(self) -> None:
         """Drop every connection at once, whatever it is doing: the next calls connect anew."""
         for connection in tuple(self._open):
             self._drop(connection)
@@ -84,7 +84,7 @@ class Lines:
         for connection in self._open.difference(self._idle):
             connection.terminate()
         await asyncio.gather(*calls, return_exceptions=True)
-        closing = [_close(connection) for connection in self._open]
+        closing = [hang_up(connection) for connection in self._open]
         self._open.clear()
         self._idle.clear()
         await asyncio.gather(*closing)
@@ -100,7 +100,7 @@ class Lines:
             except faults.ANY as error:
                 failure = faults.explained(error, self._address)
                 if faults.wants_another(failure):
-                    self.hang_up()
+                    self.drop_all()
                 raise failure from error
             else:
                 return rows
@@ -149,7 +149,7 @@ class Lines:
             task.exception()  # has been told, or nobody waits for it any more
 
 
-async def _close(connection: Any) -> None:
+async def hang_up(connection: Any) -> None:
     """Say goodbye, but not long."""
     try:
         await connection.close(timeout=GOODBYE_S)

@@ -27,29 +27,46 @@ SELECT to_regclass('schema_version') IS NOT NULL AS there, current_schema() IS N
 
 
 async def join(connection: Any, address: PostgresAddress, *, salt: bytes | None) -> Addresses:
-    """The addresses of the installation that lives in the schema; it is made or founded if that is allowed.
+    """The addresses of the installation that lives in the schema; both are made if they are missing and if we may.
 
     `salt` is given to an installation that has none yet. Raises ConfigError when there is no schema that we can use,
     and what the driver raises.
     """
+    await update(connection, address)
     async with asyncio.timeout(MAKE_S):
-        version = await _version(connection, address)
-        if version is None or version < VERSION:
-            await _make(connection, address)
         return await _found(connection, address, salt)
 
 
+async def update(connection: Any, address: PostgresAddress) -> int | None:
+    """Make the schema, or bring it to VERSION; the version that stood there before, None for none.
+
+    Raises ConfigError when that is needed and not allowed, or when the schema is not ours.
+    """
+    async with asyncio.timeout(MAKE_S):
+        version = await _version(connection, address)
+        if version == VERSION:
+            return version
+        if not address.create:
+            raise ConfigError(f"store {address!r}: create=no, and its schema is missing or old: run `{COMMAND}`")
+        return await _make(connection, address)
+
+
 def ddl(schema: str) -> str:
-    """Everything that makes an empty schema, to be run by hand by somebody who may."""
-    return "\n".join((
-        f"-- The tables and functions of sessionware, version {VERSION}.",
-        f'CREATE SCHEMA IF NOT EXISTS "{schema}";',
-        f'SET search_path = "{schema}", pg_temp;',
-        _contents(),
-        f'-- If the workers come as another role:\n--   GRANT USAGE ON SCHEMA "{schema}" TO somebody;',
-        f'--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO somebody;',
-        f'--   GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO somebody;',
-    ))  # fmt: skip
+    """Everything that makes the schema in a database that has none, to be run by hand by somebody who may."""
+    return f"""\
+-- The tables and functions of sessionware, version {VERSION}. Run it once, as the role that shall own them.
+BEGIN;
+SET LOCAL check_function_bodies = off;
+CREATE SCHEMA IF NOT EXISTS "{schema}";
+SET LOCAL search_path = "{schema}", pg_temp;
+{_contents()}
+COMMIT;
+
+-- If the workers come as another role:
+--   GRANT USAGE ON SCHEMA "{schema}" TO workers;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO workers;
+--   GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO workers;
+"""
 
 
 def _contents() -> str:
@@ -75,13 +92,14 @@ async def _version(connection: Any, address: PostgresAddress) -> int | None:
     return version
 
 
-async def _make(connection: Any, address: PostgresAddress) -> None:
+async def _make(connection: Any, address: PostgresAddress) -> int | None:
     """Make the schema or bring it up to date, in one transaction; whoever else does the same waits for it."""
-    if not address.create:
-        raise ConfigError(f"store {address!r}: create=no, and its schema is missing or old: run `{COMMAND}`")
     try:
         async with connection.transaction():
-            await connection.execute(f"SET LOCAL statement_timeout = {MAKE_S * 1000:.0f}; SET LOCAL lock_timeout = 0")
+            await connection.execute(
+                f"SET LOCAL statement_timeout = {MAKE_S * 1000:.0f}; SET LOCAL lock_timeout = 0; "
+                "SET LOCAL check_function_bodies = off"  # they call each other
+            )
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             version = await _version(connection, address)
             if version is None:
@@ -93,6 +111,7 @@ async def _make(connection: Any, address: PostgresAddress) -> None:
             f"store {address!r}: this role may not make or change the schema ({error}): run `{COMMAND}` as a role that "
             "may, or GRANT CREATE ON DATABASE"
         ) from error
+    return version
 
 
 async def _create(connection: Any, schema: str) -> None:

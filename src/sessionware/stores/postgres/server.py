@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sessionware.clock import SAMPLES, StoreClock, monotonic_ms
@@ -12,8 +13,8 @@ from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.postgres import faults
 from sessionware.stores.postgres.address import PostgresAddress
 from sessionware.stores.postgres.connecting import connect
-from sessionware.stores.postgres.lines import Lines
-from sessionware.stores.postgres.schema import join
+from sessionware.stores.postgres.lines import Lines, hang_up
+from sessionware.stores.postgres.schema import join, update
 
 OTHER_LINES: Final = 3  # connections for all but admissions, which have one of their own: a slow reap delays none
 START_S: Final = 5.0  # how long the first connection may take, retries included; making the schema comes on top
@@ -153,8 +154,8 @@ class Server:
         except StoreUnavailable:
             return
         if self.addresses is None or not rows or rows[0][1] != self.addresses.salt:
-            self._admissions.hang_up()
-            self._others.hang_up()  # connecting anew finds out what stands there now
+            self._admissions.drop_all()
+            self._others.drop_all()  # connecting anew finds out what stands there now
             return
         clock.calibrate([(before, rows[0][0], monotonic_ms())])
 
@@ -163,3 +164,26 @@ async def _sample(connection: Any) -> tuple[int, int, int]:
     before = monotonic_ms()
     store_now = await connection.fetchval(_TIME)
     return before, store_now, monotonic_ms()
+
+
+async def apply_schema(address: PostgresAddress, *, call_ms: float) -> int | None:
+    """Make the schema or bring it up to date; the version that stood there before. Raises what `connect` raises."""
+    async with _visiting(address, call_ms) as connection:
+        return await update(connection, address)
+
+
+async def drop_schema(address: PostgresAddress, *, call_ms: float) -> None:
+    """Delete the schema and everything in it: for schemas that were made to be deleted again."""
+    async with _visiting(address, call_ms) as connection:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{address.schema}" CASCADE')
+
+
+@asynccontextmanager
+async def _visiting(address: PostgresAddress, call_ms: float) -> AsyncIterator[Any]:
+    connection, _ = await connect(address, call_ms=call_ms)
+    try:
+        yield connection
+    except faults.ANY as error:
+        raise faults.explained(error, address) from error
+    finally:
+        await hang_up(connection)

@@ -1,0 +1,64 @@
+"""The only place that cuts into slices what would hold too many locks for too long: sweeping, revoking, collecting."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sessionware.stores.cursor import BEGINNING
+from sessionware.stores.postgres.answers import HASH, MOMENT, NUMBER, Row
+from sessionware.stores.postgres.asking import Question, question
+from sessionware.stores.postgres.calls import Calls
+
+SLICE: Final = 100  # sessions that one call ends, each with the locks of its levels
+IDLE_SCAN: Final = 1000  # sessions that one call looks at for idle ones
+GARBAGE: Final = 1000  # rows of each kind that one call deletes
+COLLECT_MAX: Final = 10  # such calls per reap
+
+
+async def reap(calls: Calls, *, now: int, limit: int, idle_for: int | None) -> list[Row]:
+    """End what has expired or is idle, claim ends that nobody acknowledged, and delete garbage."""
+    rows = await _reap_due(calls, now, limit)
+    if idle_for is not None:
+        rows += await _reap_idle(calls, now, limit - len(rows), idle_for)
+    if len(rows) < limit:
+        rows += await calls.ask("claim_ends", question([], [], [now, limit - len(rows)]))
+    for _ in range(COLLECT_MAX):
+        answer = await calls.ask("collect", question([], [], [now, GARBAGE]))
+        if answer[0][NUMBER] != 1:
+            break
+    return rows
+
+
+async def revoke(calls: Calls, asked: Question) -> list[Row]:
+    """Write a revocation and end all that it reaches; its last number says that it is the first call."""
+    rows: list[Row] = []
+    more = True
+    while more:
+        head, *ended = await calls.ask("revoke_access", asked)
+        more = head[NUMBER] == 1
+        rows += ended
+        asked.numbers[-1] = 0
+    return rows
+
+
+async def _reap_due(calls: Calls, now: int, limit: int) -> list[Row]:
+    rows: list[Row] = []
+    more = True
+    while more and len(rows) < limit:
+        head, *ended = await calls.ask("reap_due", question([], [], [now, min(limit - len(rows), SLICE)]))
+        more = head[NUMBER] == 1
+        rows += ended
+    return rows
+
+
+async def _reap_idle(calls: Calls, now: int, limit: int, idle_for: int) -> list[Row]:
+    """Walk through all sessions in order of creation."""
+    rows: list[Row] = []
+    created_at, hash_ = BEGINNING
+    more = True
+    while more and len(rows) < limit:
+        numbers: list[int | None] = [now, min(limit - len(rows), SLICE), idle_for, created_at, IDLE_SCAN]
+        head, *ended = await calls.ask("reap_idle", question([], [hash_], numbers))
+        more, created_at, hash_ = head[NUMBER] == 1, head[MOMENT], head[HASH]
+        rows += ended
+    return rows
