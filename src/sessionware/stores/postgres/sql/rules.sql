@@ -38,19 +38,17 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION store_time() RETURNS bigint LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
 -- The store's time in milliseconds if `now` is further from it than is tolerated, else NULL. 0: a test's own clock.
 CREATE OR REPLACE FUNCTION skewed(now bigint, max_skew bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    store_now bigint;
+    store_now bigint := store_time();
 BEGIN
-    IF max_skew > 0 THEN
-        store_now := extract(epoch FROM clock_timestamp()) * 1000;
-        IF abs(now - store_now) > max_skew THEN
-            RETURN store_now;
-        END IF;
-    END IF;
-    RETURN NULL;
+    RETURN CASE WHEN max_skew > 0 AND abs(now - store_now) > max_skew THEN store_now END;
 END $$;
 
 -- A reply that asks the worker to set its clock.
