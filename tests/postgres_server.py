@@ -184,6 +184,15 @@ class PostgresServer:
         (self.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n", "ascii")
         os.kill(self.pid, signal.SIGHUP)
 
+    def speak_tls(self, certificate: Path, key: Path) -> None:
+        """From now on it offers TLS with this certificate; returns when it does."""
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            copy = Path(shutil.copy(source, self.data / name))
+            copy.chmod(0o600)
+            _give_to_the_server(copy)
+        self._options = (*self._options, "ssl=on")
+        self.restart()
+
     def close(self) -> None:
         self.stop()
         self._folder.cleanup()

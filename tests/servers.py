@@ -1,7 +1,9 @@
 """The only place that starts and stops real servers for the suite: on free ports, by process id, without sleeping."""
 
 import os
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -30,11 +32,17 @@ def redis_binary() -> str:
 
 
 class RedisServer:
-    """One redis-server of our own. Keeps nothing on disk unless `persistent`."""
+    """One redis-server of our own. Keeps nothing on disk unless `persistent`.
 
-    def __init__(self, *options: str, persistent: bool = False) -> None:
+    With `sentinel`, the text of a sentinel's configuration, it watches others instead. With `bus` it takes a port
+    whose neighbour 10,000 further up is free too, as a member of a cluster needs.
+    """
+
+    def __init__(self, *options: str, persistent: bool = False, sentinel: str = "", bus: bool = False) -> None:
         self._options = options
         self._persistent = persistent
+        self._sentinel = sentinel
+        self._bus = bus
         self._folder = tempfile.TemporaryDirectory(prefix="sessionware-redis-")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -60,10 +68,14 @@ class RedisServer:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Start on a free port, or on the port it had before; returns when it answers."""
         for attempt in range(START_TRIES):
-            port = self.port or free_port()
+            port = self.port or (free_port_with_bus() if self._bus else free_port())
             try:
                 self._start_on(port)
             except ServerDied:
@@ -78,6 +90,7 @@ class RedisServer:
         process, self._process = self._process, None
         if process is None:
             return
+        process.send_signal(signal.SIGCONT)  # a paused server would not hear that it shall end
         end(process)
 
     def kill9(self) -> None:
@@ -86,6 +99,13 @@ class RedisServer:
         assert process is not None, "the server is not running"
         process.kill()
         process.wait()
+
+    def pause(self) -> None:
+        """It keeps its connections and answers nothing, as on a machine that hangs."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port."""
@@ -99,8 +119,8 @@ class RedisServer:
     def _start_on(self, port: int) -> None:
         keep = ["--appendonly", "yes", "--appendfsync", "always"] if self._persistent else ["--appendonly", "no"]
         command = [
-            redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", self._folder.name, "--save", "",
-            "--daemonize", "no", *keep, *self._options,
+            redis_binary(), *self._role(), "--port", str(port), "--bind", "127.0.0.1", "--dir", self._folder.name,
+            "--save", "", "--daemonize", "no", *keep, *self._options,
         ]  # fmt: skip
         log = self.folder / "server.log"
         with log.open("ab") as out:
@@ -113,13 +133,21 @@ class RedisServer:
                 raise ServerDied(f"redis-server on port {port}: {log.read_text('utf-8', 'replace')[-2000:]}")
             wait_a_little(process)
 
+    def _role(self) -> list[str]:
+        if not self._sentinel:
+            return []
+        path = self.folder / "sentinel.conf"  # a sentinel keeps what it learns there, also over a restart
+        if not path.exists():
+            path.write_text(self._sentinel, "utf-8")
+        return [str(path), "--sentinel"]
+
 
 def answers(port: int) -> bool:
-    """Whether a redis-server answers a PING there (LOADING is not an answer yet)."""
+    """Whether a redis-server answers a PING there (LOADING is not an answer yet, but asking for a password is)."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+            return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
 
@@ -164,6 +192,20 @@ def children_of(pid: int) -> list[int]:
 def plain_environ() -> dict[str, str]:
     """This process's environment without any setting of ours."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SESSIONWARE_")}
+
+
+def free_port_with_bus() -> int:
+    """A port that nobody listens on right now, nor on the one 10,000 further up, where the cluster's nodes talk."""
+    for _ in range(1000):
+        port = 12_000 + secrets.randbelow(10_000)  # both stay below what the system hands to outgoing connections
+        with socket.socket() as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port of 12000..21999 is free together with the one 10,000 further up")
 
 
 def free_port() -> int:

@@ -11,9 +11,9 @@ import pytest
 
 from sessionware.cli import main
 from sessionware.testing.check import laws
+from tests.redis_words import say
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.test_servers import say
 
 A_STORE = """
 from sessionware.stores.memory import MemoryStore
@@ -90,10 +90,10 @@ def test_a_sqlite_file_is_never_opened_and_nothing_is_left_beside_it(here, capsy
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 def test_live_keys_in_redis_are_never_touched_and_none_are_left(capsys):
     with RedisServer() as server:
-        say(server.port, "SET sw:live data")
+        say(server.port, "SET", "sw:live", "data")
         assert main(["check-store", server.url, "--quiet", "--only", "session"]) == 0
-        assert say(server.port, "KEYS *") == b"*1\r\n$7\r\nsw:live\r\n"
-        assert say(server.port, "GET sw:live") == b"$4\r\ndata\r\n"
+        assert say(server.port, "KEYS", "*") == ["sw:live"]
+        assert say(server.port, "GET", "sw:live") == "data"
     assert "laws hold" in capsys.readouterr().out
 
 
@@ -166,7 +166,7 @@ def test_a_factory_over_a_live_store_without_sessions_is_refused_before_any_law(
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 def test_a_server_that_wants_a_password_says_so_in_one_line(capsys):
     with RedisServer() as server:
-        assert say(server.port, "CONFIG SET requirepass hunter2") == b"+OK\r\n"
+        assert say(server.port, "CONFIG", "SET", "requirepass", "hunter2") == "OK"
         assert main(["check-store", server.url]) == 2
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
@@ -186,7 +186,7 @@ def test_a_server_that_wants_a_password_says_so_in_one_line(capsys):
 def test_a_check_of_redis_that_is_stopped_leaves_nothing(number, code):
     with RedisServer() as server:
         stopped, err = stopped_by(number, server.url)
-        assert (stopped, say(server.port, "KEYS *")) == (code, b"*0\r\n")
+        assert (stopped, say(server.port, "KEYS", "*")) == (code, [])
         assert "Traceback" not in err
 
 

@@ -13,8 +13,8 @@ TIMEOUT_MS = 20_000  # tests of meaning, on a busy machine; deadlines have tests
 
 
 @asynccontextmanager
-async def fresh_store(kind: str, clock: Clock | None = None, *, server_url: str = "") -> AsyncIterator[Store]:
-    """A store of one kind that nobody else sees; on a server it has a prefix or a schema of its own."""
+async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = "") -> AsyncIterator[Store]:
+    """A store of one kind that nobody else sees; on a server (`server_of`) it has a place of its own."""
     match kind:
         case "memory":
             async with MemoryStore(clock=clock) as store:
@@ -24,11 +24,12 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, server_url: str 
                 async with open_store(f"sqlite:////{folder}/sessions.db", clock=clock, timeout_ms=TIMEOUT_MS) as store:
                     yield store
         case _:
-            async with open_store(fresh_url(kind, server_url), clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            async with open_store(some_place_on(server), clock=clock, timeout_ms=TIMEOUT_MS) as store:
                 yield store
 
 
-def fresh_url(kind: str, server_url: str) -> str:
-    """An installation that nobody else has, on a server that others use, too."""
-    own = f"schema=test_{secrets.token_hex(8)}" if kind == "postgres" else f"prefix=test-{secrets.token_hex(8)}:"
-    return f"{server_url}{'&' if '?' in server_url else '?'}{own}"
+def some_place_on(server: str) -> str:
+    """The URL of an installation on that server that nobody else has."""
+    name = secrets.token_hex(8)
+    own = f"schema=test_{name}" if server.startswith("postgres") else f"prefix=test-{name}:"
+    return f"{server}{'&' if '?' in server else '?'}{own}"

@@ -18,4 +18,4 @@ class TestPostgresStore(StoreContract):
         self.url = postgres_url
 
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[Store]:
-        return fresh_store("postgres", clock, server_url=self.url)
+        return fresh_store("postgres", clock, server=self.url)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
 from tests.selection import selected_stores
-from tests.stores.opening import fresh_url
+from tests.stores.opening import some_place_on
 
 SHARED = [kind for kind in selected_stores() if kind != "memory"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(params=SHARED)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path, server_of: Callable[[str], str]) -> Iterator[str]:
     """A store that several processes can open, and nobody else has."""
     if request.param == "sqlite":
         yield f"sqlite:////{tmp_path}/shared.db"
     else:
-        yield fresh_url(request.param, request.getfixturevalue(f"{request.param}_url"))
+        yield some_place_on(server_of(request.param))
 
 
 def together(url: str, part: str, *, processes: int, each: int) -> list[Any]:

@@ -8,6 +8,7 @@ import logging
 from typing import Any, Final
 
 from sessionware.core.facts import Event, OrgLimitsNow
+from sessionware.core.ids import OWNER_BYTES
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.broadcast import Broadcast, Watch
 from sessionware.stores.postgres import answers, faults
@@ -100,7 +101,7 @@ class Subscription:
     def _hear(self, _connection: object, _pid: int, _channel: str, payload: str) -> None:
         try:
             if payload.startswith(_ORG_CHANGED):
-                self._changed.add(bytes.fromhex(payload[1:]))
+                self._changed.add(_org(payload))
                 self._wake.set()
                 return
             event: Event | None = answers.event(payload)
@@ -115,3 +116,11 @@ class Subscription:
         if not self._has_warned:
             self._has_warned = True
             log.warning("%s: %s and is ignored: does something else write there?", self._server.address.channel, what)
+
+
+def _org(payload: str) -> bytes:
+    """The organisation that a message is about. Raises ValueError."""
+    org = bytes.fromhex(payload[1:])
+    if len(org) != OWNER_BYTES:
+        raise ValueError("not the hash of an organisation")
+    return org

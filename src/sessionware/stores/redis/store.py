@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-import hiredis
 from msgspec.structs import replace
 
-from sessionware.clock import StoreClock
 from sessionware.core.admission import Admission, Admitted, NewSession
 from sessionware.core.facts import Event, Fact, Revocation, TokenRevocation
 from sessionware.core.ids import Addresses, SessionKey
@@ -34,13 +32,10 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUn
 from sessionware.stores.codec import pack
 from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.redis import answers, asking, telling
-from sessionware.stores.redis.address import RedisAddress
-from sessionware.stores.redis.node import Node
-from sessionware.stores.redis.scripts import Script, load_scripts
+from sessionware.stores.redis.calls import Calls
 from sessionware.stores.redis.watching import Subscription
 from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 
-MAX_SKEW_MS: Final = 2_000
 MOVE_TRIES: Final = 3
 LOG_MAX: Final = 100_000  # items of a log kept or asked for at once: more would stall the server
 _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
@@ -49,35 +44,23 @@ _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
 class RedisStore:
     """Shared by any number of workers. Durable as far as the server's own persistence goes (`appendonly yes`)."""
 
-    def __init__(
-        self,
-        address: RedisAddress,
-        *,
-        clock: Clock | None = None,
-        sealer: Sealer | None = None,
-        timeout_ms: int = 250,
-        salt: bytes | None = None,
-    ) -> None:
-        own = StoreClock() if clock is None else None
-        self.clock: Clock = clock or own or StoreClock()
-        self._skew = MAX_SKEW_MS if own is not None else 0
+    def __init__(self, calls: Calls, *, sealer: Sealer | None = None) -> None:
+        self.clock: Clock = calls.clock
+        self._calls = calls
+        self._run = calls.run
+        self._servers = calls.servers
         self._sealer = sealer or Sealer()
-        self._keys = asking.Keys(address.prefix)
-        self._scripts = load_scripts()
-        self._node = Node(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
-        self._subscription = Subscription(self._node, self._keys)
+        self._subscription = Subscription(self._servers, calls.keys, calls.known)
 
     @property
     def addresses(self) -> Addresses:
-        if self._node.addresses is None:
-            raise StoreUnavailable(f"the store {self._node.address!r} was not entered: use `async with`")
-        return self._node.addresses
+        return self._servers.addresses
 
     async def __aenter__(self) -> Self:
         try:
-            await self._node.start()
+            await self._servers.start()
         except BaseException:
-            await self._node.close()
+            await self._servers.close()
             raise
         return self
 
@@ -85,16 +68,20 @@ class RedisStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._subscription.close()
-        await self._node.close()
+        await self._servers.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        script, sealer = self._scripts["admit"], self._sealer
-        base = self._keys.base(ask.bucket)
-        raw = await self._evaluate(script, base, ask.now, asking.admission(ask, sealer))
+        calls, sealer = self._calls, self._sealer
+        asked = asking.admission(ask, sealer)
+        raw = await calls.servers.evaluate(calls.scripts["admit"], ask.bucket, ask.now, calls.skew, asked)
         if raw[0] == b"SKEW":
-            self._node.calibrate_with(raw[1])
-            ask = ask.at(self.clock.now())
-            raw = self._steady(await self._evaluate(script, base, ask.now, asking.admission(ask, sealer)))
+
+            def asked_at(now: int) -> list[asking.Argument]:
+                nonlocal ask
+                ask = ask.at(now)
+                return asking.admission(ask, sealer)
+
+            raw = await calls.again("admit", ask.bucket, raw, asked_at)
         return answers.admitted(raw, ask, sealer)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
@@ -183,7 +170,7 @@ class RedisStore:
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0:
-            await self._command("PING")
+            await self._servers.command("PING")
             return []
         if self.clock.is_settling():
             return []
@@ -205,7 +192,8 @@ class RedisStore:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
         asked = telling.revocation(revocation)
         raw, more = await self._run("revoke", bucket, now, asked)
-        await self._command("PUBLISH", self._keys.events, telling.revoked(revocation))
+        self._calls.known.note(revocation)
+        await self._servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         while more:
             raw, more = await self._run("revoke", bucket, now, asked)
@@ -225,37 +213,6 @@ class RedisStore:
 
     def watch(self) -> AsyncIterator[Event]:
         return self._subscription.watch()
-
-    async def _run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
-        """Evaluate a script; when the server finds our clock skewed, once more with its time."""
-        script, base = self._scripts[name], self._keys.base(bucket)
-        raw = await self._evaluate(script, base, now, asked)
-        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            self._node.calibrate_with(raw[1])
-            raw = self._steady(await self._evaluate(script, base, self.clock.now(), asked))
-        return raw
-
-    async def _evaluate(self, script: Script, base: str, now: int, asked: Sequence[Any]) -> Any:
-        wire = self._node.open_wire or await self._node.wire()
-        raw = await wire.call("EVALSHA", script.sha, 1, base, now, self._skew, *asked)
-        if isinstance(raw, hiredis.ReplyError) and str(raw).startswith("NOSCRIPT"):
-            # The server does not know the script (restart, SCRIPT FLUSH): proof that nothing has run.
-            raw = await wire.call("EVAL", script.text, 1, base, now, self._skew, *asked)
-        if isinstance(raw, hiredis.ReplyError):
-            raise StoreUnavailable(f"Redis at {self._node.address!r} refused: {raw}")
-        return raw
-
-    async def _command(self, *command: Any) -> Any:
-        wire = self._node.open_wire or await self._node.wire()
-        raw = await wire.call(*command)
-        if isinstance(raw, hiredis.ReplyError):
-            raise StoreUnavailable(f"Redis at {self._node.address!r} refused {command[0]}: {raw}")
-        return raw
-
-    def _steady(self, raw: Any) -> Any:
-        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            raise StoreUnavailable(f"the clock of Redis at {self._node.address!r} moves too fast to agree on a time")
-        return raw
 
 
 def _found(raw: Any) -> Any:
