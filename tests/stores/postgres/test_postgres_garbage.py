@@ -16,7 +16,7 @@ from sessionware.stores.postgres.address import read_address
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
 from tests.selection import is_selected
-from tests.stores.opening import TIMEOUT_MS, fresh_url
+from tests.stores.opening import TIMEOUT_MS, some_place_on
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
 
@@ -30,7 +30,7 @@ TABLES = (
 
 @pytest.fixture
 def url(postgres_url):
-    return fresh_url("postgres", postgres_url)
+    return some_place_on(postgres_url)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from sessionware.stores.postgres.asking import lock_of
 from sessionware.testing.build import LEVEL, Maker
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
-from tests.stores.opening import TIMEOUT_MS, fresh_url
+from tests.stores.opening import TIMEOUT_MS, some_place_on
 
 pytestmark = [
     pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES"),
@@ -41,7 +41,7 @@ def server():
 
 @pytest.fixture
 def url(server):
-    return fresh_url("postgres", server.url)
+    return some_place_on(server.url)
 
 
 @asynccontextmanager
@@ -160,7 +160,6 @@ def test_calls_of_every_kind_at_once_never_deadlock_and_every_level_counts_what_
 
             async def one_task(store: Store, seed: int) -> None:
                 make, random = Maker.of(store), Random(seed)
-                make.operation = lambda: random.randbytes(16)
                 for _ in range(40):
                     try:
                         await live_a_little(store, make, random)
