@@ -1,4 +1,4 @@
--- The laws of core/ledger.py, core/session.py and core/rules.py that are one expression: the planner puts them in place.
+-- The laws of core/ledger.py, core/session.py and core/rules.py that are one expression each.
 
 CREATE OR REPLACE FUNCTION deadline(seen_at bigint, idle bigint, absolute_at bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
