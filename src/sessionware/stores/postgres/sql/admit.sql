@@ -46,6 +46,7 @@ DECLARE
     kept_until bigint[];
     running bigint;
     mine boolean;
+    after bigint[];
     born newborn;
     room record;
     has_changed boolean;
@@ -64,7 +65,6 @@ BEGIN
             END IF;
         END IF;
     END IF;
-
     IF id IS NOT NULL THEN
         SELECT q AS session, o.not_before, o.limit_names, o.limit_values, t.until, p.metadata, p.data INTO f
             FROM sessions q
@@ -184,6 +184,7 @@ BEGIN
         held[i * 3 + 1] := running;
         held[i * 3 + 2] := allowance;
         held[i * 3 + 3] := (mine OR running < allowance)::integer;
+        after[i] := running + (NOT mine)::integer;
         refused := refused OR (held[i * 3 + 3] = 0 AND numbers[nn + 2] = 1);
     END LOOP;
     r.tallies := tallies;
@@ -233,18 +234,17 @@ BEGIN
             END IF;
         END LOOP;
         FOR i IN 0 .. leases - 1 LOOP
-            PERFORM hold_lease(words[w + 8 + spends * 2 + i * 2], words[w + 1], numbers[n + 6], now);
-            SELECT count(*) INTO running FROM leases h WHERE h.key = words[w + 8 + spends * 2 + i * 2] AND h.until > now;
-            held[i * 3 + 1] := running;
+            PERFORM hold_lease(words[w + 8 + spends * 2 + i * 2], words[w + 1], numbers[n + 6]);
+            held[i * 3 + 1] := after[i];
         END LOOP;
         r.tallies := tallies;
         r.leases := held;
         IF s.hash IS NOT NULL THEN
             IF leases > 0 OR flags & 4 > 0 THEN
                 has_changed := true;
-                SELECT array_agg(o.operation), array_agg(o.until) INTO s.open_operations, s.open_until
-                    FROM unnest(s.open_operations || words[w + 1], s.open_until || numbers[n + 6]) AS o (operation, until)
-                    WHERE o.until > now AND (o.operation <> words[w + 1] OR o.until = numbers[n + 6]);
+                SELECT array_agg(o.named), array_agg(o.until) INTO s.open_operations, s.open_until
+                    FROM unnest(s.open_operations || words[w + 1], s.open_until || numbers[n + 6]) AS o (named, until)
+                    WHERE o.until > now AND (o.named <> words[w + 1] OR o.until = numbers[n + 6]);
             END IF;
             IF words[w + 6] IS NOT NULL AND array_position(s.pools, words[w + 6]) IS NULL THEN
                 has_changed := true;

@@ -7,7 +7,7 @@ DECLARE
     w integer := numbers[1];
     n integer := 1;
     question integer := 0;
-    store_now bigint;
+    store_now bigint := store_time(); -- before the locks are waited for
     r reply;
 BEGIN
     IF w > 0 THEN
@@ -16,8 +16,7 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(each) FROM unnest(locks) AS each;
     WHILE n < cardinality(numbers) LOOP
-        store_now := skewed(numbers[n + 3], max_skew);
-        IF store_now IS NOT NULL THEN
+        IF max_skew > 0 AND abs(numbers[n + 3] - store_now) > max_skew THEN
             r := skew_reply(store_now);
         ELSE
             r := admit_one(words, numbers, w, n);

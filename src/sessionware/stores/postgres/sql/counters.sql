@@ -19,10 +19,10 @@ BEGIN
             stored = excluded.stored, used = excluded.used, before = excluded.before, kept_until = excluded.kept_until;
 END $$;
 
-CREATE OR REPLACE FUNCTION hold_lease(lease_key bytea, holder bytea, held_until bigint, now bigint) RETURNS void
+-- Those that ran out count no more, and wait for `collect`.
+CREATE OR REPLACE FUNCTION hold_lease(lease_key bytea, holder bytea, held_until bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO leases (key, operation, until) VALUES (lease_key, holder, held_until)
         ON CONFLICT (key, operation) DO UPDATE SET until = excluded.until;
-    DELETE FROM leases h WHERE h.key = lease_key AND h.until <= now;
 END $$;

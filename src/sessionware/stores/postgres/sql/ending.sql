@@ -38,7 +38,7 @@ END $$;
 
 -- The record as the client reads it, without payload and links.
 CREATE OR REPLACE FUNCTION shown(s sessions, became text) RETURNS reply
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     r reply;
 BEGIN
@@ -60,7 +60,7 @@ END $$;
 
 -- The same with its links, in the order in which they came.
 CREATE OR REPLACE FUNCTION with_links(r reply) RETURNS reply
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql STABLE AS $$
 BEGIN
     SELECT array_agg(l.hash ORDER BY l.number), array_agg(l.body ORDER BY l.number),
             array_agg(l.seen_at ORDER BY l.number), array_agg(l.handshake ORDER BY l.number)
@@ -70,7 +70,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION shown_link(l links, became text) RETURNS reply
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql STABLE AS $$
 DECLARE
     r reply;
 BEGIN

@@ -1,7 +1,7 @@
 -- How many sessions there are, and a page of those that live, oldest first: one more than asked for tells that there
 -- are more. Words: 1 owner or none, 2 hash of the cursor; numbers: 1 now, 2 created_at of the cursor, 3 limit.
 CREATE OR REPLACE FUNCTION list_sessions(locks bigint[], words bytea[], numbers bigint[], max_skew bigint)
-RETURNS SETOF reply LANGUAGE plpgsql AS $$
+RETURNS SETOF reply LANGUAGE plpgsql STABLE AS $$
 DECLARE
     now bigint := numbers[1];
     s sessions;
@@ -46,7 +46,7 @@ BEGIN
 END $$;
 
 -- How many sessions are bound to each upstream that has any.
-CREATE OR REPLACE FUNCTION upstream_counts() RETURNS SETOF reply LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION upstream_counts() RETURNS SETOF reply LANGUAGE plpgsql STABLE AS $$
 DECLARE
     r reply;
     place record;

@@ -33,7 +33,7 @@ END $$;
 
 -- The newest items, oldest first, each in a row's `data`. Words: 1 hash, 2 log; numbers: 1 now, 2 count.
 CREATE OR REPLACE FUNCTION tail_items(locks bigint[], words bytea[], numbers bigint[], max_skew bigint)
-RETURNS SETOF reply LANGUAGE plpgsql AS $$
+RETURNS SETOF reply LANGUAGE plpgsql STABLE AS $$
 DECLARE
     now bigint := numbers[1];
     r reply;

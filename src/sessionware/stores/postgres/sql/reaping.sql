@@ -85,8 +85,8 @@ BEGIN
     RETURN QUERY SELECT * FROM handed_over(receipts, 0);
 END $$;
 
--- Delete what is worth nothing any more; it waits for nobody. Numbers: 1 now, 2 rows of each kind. Answers whether there
--- may be more.
+-- Delete what is worth nothing any more; it waits for nobody. Numbers: 1 now, 2 rows of each kind. Answers whether
+-- there may be more.
 CREATE OR REPLACE FUNCTION collect(locks bigint[], words bytea[], numbers bigint[], max_skew bigint)
 RETURNS SETOF reply LANGUAGE plpgsql AS $$
 DECLARE

@@ -62,8 +62,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Words: 1 owner, 2 operation, 3 hash or none, then the key of each spend; numbers: 4 spends, then per spend window, cost,
--- stale_at and whether it is a counter of the session.
+-- Words: 1 owner, 2 operation, 3 hash or none, then the key of each spend; numbers: 4 spends, then per spend window,
+-- cost, stale_at and whether it is a counter of the session.
 CREATE OR REPLACE FUNCTION book_settled(words bytea[], numbers bigint[], w integer, n integer, now bigint)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -140,7 +140,7 @@ DECLARE
     s sessions;
 BEGIN
     FOR i IN w + 3 .. w + numbers[n + 1] LOOP
-        PERFORM hold_lease(words[i], words[w + 1], numbers[n + 4], now);
+        PERFORM hold_lease(words[i], words[w + 1], numbers[n + 4]);
     END LOOP;
     IF words[w + 2] IS NULL THEN
         RETURN true;

@@ -50,9 +50,9 @@ BEGIN
     END IF;
 END $$;
 
--- Words: 1 hash; numbers: 1 now.
+-- Words: 1 hash; numbers: 1 now. STABLE: all that it reads is of one instant.
 CREATE OR REPLACE FUNCTION get_session(locks bigint[], words bytea[], numbers bigint[], max_skew bigint)
-RETURNS SETOF reply LANGUAGE plpgsql AS $$
+RETURNS SETOF reply LANGUAGE plpgsql STABLE AS $$
 DECLARE
     now bigint := numbers[1];
     s sessions;

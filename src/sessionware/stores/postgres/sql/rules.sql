@@ -1,4 +1,4 @@
--- The laws of core/ledger.py, core/session.py and core/rules.py that are one expression: the planner puts them in place.
+-- The laws of core/ledger.py, core/session.py and core/rules.py that are one expression each.
 
 CREATE OR REPLACE FUNCTION deadline(seen_at bigint, idle bigint, absolute_at bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -38,19 +38,17 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION store_time() RETURNS bigint LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
 -- The store's time in milliseconds if `now` is further from it than is tolerated, else NULL. 0: a test's own clock.
 CREATE OR REPLACE FUNCTION skewed(now bigint, max_skew bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    store_now bigint;
+    store_now bigint := store_time();
 BEGIN
-    IF max_skew > 0 THEN
-        store_now := extract(epoch FROM clock_timestamp()) * 1000;
-        IF abs(now - store_now) > max_skew THEN
-            RETURN store_now;
-        END IF;
-    END IF;
-    RETURN NULL;
+    RETURN CASE WHEN max_skew > 0 AND abs(now - store_now) > max_skew THEN store_now END;
 END $$;
 
 -- A reply that asks the worker to set its clock.
