@@ -1,10 +1,10 @@
 """The only place that opens each store for a test: a new, empty one, under a clock of the test's own."""
 
-import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 import asyncpg
 
@@ -13,13 +13,18 @@ from sessionware.stores.memory import MemoryStore
 from sessionware.stores.open import open_store
 
 TIMEOUT_MS = 20_000  # tests of meaning, on a busy machine; deadlines have tests of their own
-
-_free_schemas: list[str] = []  # made and empty: to make one takes longer than most tests
+EMPTY = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'SCHEMA' AND tablename <> 'schema_version' LOOP
+        EXECUTE format('DELETE FROM SCHEMA.%I', name);
+    END LOOP;
+END $$
+"""
 
 
 @asynccontextmanager
 async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = "") -> AsyncIterator[Store]:
-    """A store of one kind that nobody else sees; on a server (`server_of`) it has a prefix or a schema of its own."""
+    """A store of one kind that nobody else sees; on a server (`server_of`) it has a place of its own."""
     match kind:
         case "memory":
             async with MemoryStore(clock=clock) as store:
@@ -29,7 +34,10 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = ""
                 async with open_store(f"sqlite:////{folder}/sessions.db", clock=clock, timeout_ms=TIMEOUT_MS) as store:
                     yield store
         case "postgres":
-            async with _borrowed_schema(server) as url, open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            async with (
+                _empty_schema_on(server) as url,
+                open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store,
+            ):
                 yield store
         case _:
             async with open_store(some_place_on(server), clock=clock, timeout_ms=TIMEOUT_MS) as store:
@@ -38,27 +46,25 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = ""
 
 def some_place_on(server: str) -> str:
     """The URL of an installation on that server that nobody else has."""
-    own = secrets.token_hex(8)
-    return _with_option(server, f"schema=test_{own}" if server.startswith("postgres") else f"prefix=test-{own}:")
+    name = secrets.token_hex(8)
+    own = f"schema=test_{name}" if server.startswith("postgres") else f"prefix=test-{name}:"
+    return f"{server}{'&' if '?' in server else '?'}{own}"
 
 
 @asynccontextmanager
-async def _borrowed_schema(server: str) -> AsyncIterator[str]:
-    """The URL of an empty schema, which is emptied again and kept for the next test of this process."""
-    schema = _free_schemas.pop() if _free_schemas else f"test_{os.getpid()}_{secrets.token_hex(4)}"
-    yield _with_option(server, f"schema={schema}")
-    connection = await asyncpg.connect(server)
+async def _empty_schema_on(server: str) -> AsyncIterator[str]:
+    """A schema that nobody else uses: to make one takes a tenth of a second, so one that is free again is emptied."""
+    free = _free_schemas_on(server)
+    url = free.pop() if free else some_place_on(server)
+    yield url
+    connection = await asyncpg.connect(server)  # not after a failure: then the schema is left as evidence
     try:
-        tables = await connection.fetch(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname = $1 AND tablename <> 'schema_version'",
-            schema,
-        )
-        await connection.execute(";".join(f"DELETE FROM {table}" for (table,) in tables))
+        await connection.execute(EMPTY.replace("SCHEMA", url.rpartition("schema=")[2]))
     finally:
         await connection.close()
-    _free_schemas.append(schema)
+    free.append(url)
 
 
-def _with_option(server: str, option: str) -> str:
-    return f"{server}{'&' if '?' in server else '?'}{option}"
+@cache
+def _free_schemas_on(_: str) -> list[str]:
+    return []
