@@ -1,0 +1,146 @@
+"""The only place that checks a history by sums alone: what surely was taken, and what may have been, at each instant.
+
+It knows less than the search for an order, and trusts less: no figure that a store said about other requests, only
+who was admitted, who was refused and what is left at the end. It also holds where a counter may show for a moment
+what a refused request is about to give back (the wide limits of a cluster).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from tests.stores.histories.effects import Effect, effects_of
+from tests.stores.histories.history import History, Kind, WrongHistory
+
+
+class Account(Struct, frozen=True):
+    """One counter at the end: what was admitted and not given back, what the store holds, and what may be in it."""
+
+    allowance: int
+    admitted: int
+    counted: int
+    possible: int  # the amounts of unanswered takes
+    overshoot: int  # by how much they surely exceed the allowance; only a failover may do that
+    uncounted: int  # admitted, but not in the counter any more
+
+
+def check_bounds(history: History, *, ended_with: dict[str, int], gives_back_within_ns: int = 0) -> dict[str, Account]:
+    """The account of each counter. Raises WrongHistory at the first answer that no correct store can give.
+
+    `ended_with` is what the counters held when nobody was at work any more. `gives_back_within_ns`: how long after
+    its refusal a request may still be charged. After a failover too much may be admitted; the account says it.
+    """
+    effects = effects_of(history)
+    return {
+        name: _Counter(name, history, effects, gives_back_within_ns).checked(ended_with[name])
+        for name in history.allowances
+    }
+
+
+class _Counter:
+    def __init__(self, name: str, history: History, effects: Iterable[Effect], slack: int) -> None:
+        self._name, self._allowance = name, history.allowances[name]
+        self._may_lose, self._slack = bool(history.failovers), slack
+        mine = [effect for effect in effects if name in effect.amounts]
+        takes = [effect for effect in mine if effect.kind is Kind.TAKE]
+        self._admitted = [each for each in takes if each.is_certain and not each.is_refusal]
+        self._unanswered = [each for each in takes if not each.is_certain]
+        self._refused = [each for each in takes if each.is_refusal]
+        self._gives = [effect for effect in mine if effect.kind is Kind.GIVE]
+        self._sum_of = {
+            "admitted by": self._sums(self._admitted, "ended"),
+            "asked by": self._sums([*self._admitted, *self._unanswered], "begun"),
+            "given by": self._sums(self._gives, "begun"),
+            "surely given by": self._sums([each for each in self._gives if each.is_certain], "ended"),
+        }
+
+    def checked(self, ended_with: int) -> Account:
+        if not self._may_lose:
+            for effect in self._admitted:
+                self._check_admitted(effect)
+        for effect in self._refused:
+            if not effect.seen[self._name].fits:
+                self._check_refused(effect)
+        return self._account(ended_with)
+
+    def _check_admitted(self, effect: Effect) -> None:
+        """(a) Even if everybody who may give back had done so, what was admitted before leaves room."""
+        before = self._sum("admitted by", effect.begun) + self._sum("given by", effect.ended)
+        amount = effect.amounts[self._name]
+        if before + amount > self._allowance:
+            raise WrongHistory(
+                f"{effect.said_by} was admitted although at least {before} of {self._allowance} {self._name} were taken"
+            )
+
+    def _check_refused(self, effect: Effect) -> None:
+        """(b) If everybody who may have been charged was, there was no room."""
+        held = self._sum("asked by", effect.ended) + self._sum("surely given by", effect.begun)
+        held += sum(each.amounts[self._name] for each in self._beside(effect))
+        amount = effect.amounts[self._name]
+        if held + max(amount, 1) <= self._allowance:
+            raise WrongHistory(
+                f"{effect.said_by} was refused although at most {held} of {self._allowance} {self._name} were taken"
+            )
+
+    def _beside(self, effect: Effect) -> Iterable[Effect]:
+        """Refused at the same time: where that is allowed, they were charged for a moment."""
+        if not self._slack:
+            return ()
+        return [
+            each
+            for each in self._refused
+            if each is not effect and each.begun < effect.ended and effect.begun < each.ended + self._slack
+        ]
+
+    def _account(self, ended_with: int) -> Account:
+        """(c) What is left is what was admitted, less what was given back, and some of what nobody can tell."""
+        given = sum(each.amounts[self._name] for each in self._gives if each.is_certain)
+        admitted = sum(each.amounts[self._name] for each in self._admitted) + given
+        unsure = [each.amounts[self._name] for each in [*self._unanswered, *self._gives] if not each.is_certain]
+        if not self._may_lose and ended_with - admitted not in _sums_of(unsure):
+            raise WrongHistory(
+                f"{ended_with} {self._name} are counted in the end; {admitted} were admitted and kept, and no choice "
+                f"among the unanswered {sorted(unsure)} makes up for the difference"
+            )
+        possible = sum(amount for amount in unsure if amount > 0)
+        surely = admitted + sum(amount for amount in unsure if amount < 0)
+        overshoot = max(0, surely - self._allowance)
+        return Account(self._allowance, admitted, ended_with, possible, overshoot, max(0, admitted - ended_with))
+
+    def _sums(self, effects: list[Effect], when: str) -> tuple[list[int], list[int]]:
+        times, sums = [], [0]
+        for effect in sorted(effects, key=lambda each: int(getattr(each, when))):
+            times.append(int(getattr(effect, when)))
+            sums.append(sums[-1] + effect.amounts[self._name])
+        return times, sums
+
+    def _sum(self, what: str, before: int) -> int:
+        times, sums = self._sum_of[what]
+        return sums[bisect_left(times, before)]
+
+
+def _sums_of(amounts: list[int]) -> set[int]:
+    """Every sum of some of the amounts."""
+    found = {0}
+    for amount in amounts:
+        found |= {each + amount for each in found}
+    return found
+
+
+def lag_that_explains(history: History, name: str, *, lost: int, failover_at: int) -> int:
+    """How long before a failover the oldest acknowledged write was that must be lost, if `lost` is gone: nanoseconds.
+
+    The latest go first. Raises WrongHistory when there were not that many: something else forgets.
+    """
+    takes = [each for each in effects_of(history) if each.kind is Kind.TAKE and name in each.amounts]
+    before = [each for each in takes if each.is_certain and not each.is_refusal and each.ended < failover_at]
+    lag = 0
+    for effect in sorted(before, key=lambda each: -each.ended):
+        if lost <= 0:
+            break
+        lost -= effect.amounts[name]
+        lag = failover_at - effect.ended
+    if lost > 0:
+        raise WrongHistory(f"{lost} {name} more are lost than were ever acknowledged before the failover")
+    return lag

@@ -1,0 +1,180 @@
+"""The only place that makes a history with real processes: four workers on one store, and a nemesis that harms it."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from msgspec import Struct
+
+from sessionware.core.store import Store
+from sessionware.errors import StoreUnavailable
+from sessionware.stores.open import open_store
+from tests.stores.histories.history import Answer, Attempt, Failover, History, Kind, Seen, read_log
+from tests.stores.histories.worker import ALLOWANCES, Counters
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+WORKERS: Final = 4
+READY_WITHIN_S: Final = 40.0
+ENDS_WITHIN_S: Final = 15.0  # a worker has at most two calls left when it is told to stop
+QUIET_WITHIN_S: Final = 15.0
+PATIENCE_MS: Final = 10_000  # of the first and the last look, which are no part of the race
+
+Harm = Callable[["Team"], Awaitable[None]]
+
+
+class Fault(Struct, frozen=True):
+    """When harm was done and when it was over. `may_lose`: a server took the place of another."""
+
+    began: int
+    ended: int
+    may_lose: bool = False
+
+
+class Recorded(Struct, frozen=True):
+    """What came of a run: the history with the last look at the end of it, and when each fault was."""
+
+    history: History
+    faults: tuple[Fault, ...]
+    ended_with: dict[str, int]
+    killed: frozenset[int]
+
+    def back_after(self, fault: Fault) -> dict[int, float]:
+        """Seconds from a fault until each worker that lived was answered, and had no error any more (5 s: issue 5).
+
+        Only what was asked before the next fault counts.
+        """
+        later = [each.began for each in self.faults if each.began > fault.began]
+        until = min(later, default=sys.maxsize)
+        return {
+            worker: self._back(worker, fault.began, until) for worker in range(WORKERS) if worker not in self.killed
+        }
+
+    def _back(self, worker: int, began: int, until: int) -> float:
+        mine = [each for each in self.history.attempts if each.worker == worker and began <= each.invoked < until]
+        last_error = max((each.invoked for each in mine if each.answer is Answer.UNKNOWN), default=began)
+        answered = [
+            each.completed
+            for each in mine
+            if each.invoked >= last_error and each.completed is not None and each.answer is not Answer.UNKNOWN
+        ]
+        return (min(answered) - began) / 1e9 if answered else float("inf")
+
+
+class Team:
+    """The workers of one run, by number; whatever happens, none is left behind."""
+
+    def __init__(self, url: str, folder: Path, seed: int) -> None:
+        self._url, self._folder, self._seed = url, folder, seed
+        self._processes: list[asyncio.subprocess.Process] = []
+        self.killed: set[int] = set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            for number in range(WORKERS):
+                self._processes.append(await self._start(number))
+            async with asyncio.timeout(READY_WITHIN_S):
+                for process in self._processes:
+                    assert process.stdout is not None
+                    assert await process.stdout.readline() == b"ready\n", await _complaint(process)
+        except BaseException:
+            await self._end_all()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end_all()
+
+    def log(self, number: int) -> Path:
+        return self._folder / f"worker-{number}.jsonl"
+
+    def go(self) -> None:
+        self._tell(range(WORKERS))
+
+    async def kill(self, number: int) -> None:
+        """End one as a crash would, in the midst of its calls."""
+        self._processes[number].kill()
+        await self._processes[number].wait()
+        self.killed.add(number)
+
+    async def stop(self) -> None:
+        """Returns when all have finished what they were at. Raises AssertionError with what one that failed said."""
+        lives = [number for number in range(WORKERS) if number not in self.killed]
+        self._tell(lives)
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            for number in lives:
+                complaint = await _complaint(self._processes[number])
+                assert await self._processes[number].wait() == 0, f"worker {number}: {complaint}"
+
+    def _tell(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            pipe = self._processes[number].stdin
+            assert pipe is not None
+            pipe.write(b"go on\n")
+
+    async def _start(self, number: int) -> asyncio.subprocess.Process:
+        arguments = [self._url, str(self.log(number)), str(number), str(self._seed)]
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.stores.histories.worker", *arguments,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async def _end_all(self) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+async def _complaint(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    return (await process.stderr.read()).decode()[-3000:]
+
+
+async def record(
+    url: str, harms: Sequence[tuple[Harm, bool]], *, folder: Path, seed: int, before_s: float, after_s: float
+) -> Recorded:
+    """Let four workers race for a while; harm the store in their midst, one harm after the other.
+
+    `before_s` pass before each harm and `after_s` after the last; with each harm stands whether it may lose writes.
+    """
+    async with open_store(url, timeout_ms=PATIENCE_MS) as store:
+        await Counters(store).create(store)
+        faults: list[Fault] = []
+        async with Team(url, folder, seed) as team:
+            team.go()
+            for harm, may_lose in harms:
+                await asyncio.sleep(before_s)
+                began = time.monotonic_ns()
+                await harm(team)
+                faults.append(Fault(began, time.monotonic_ns(), may_lose))
+            await asyncio.sleep(after_s)
+            await team.stop()
+        attempts = [attempt for number in range(WORKERS) for attempt in read_log(team.log(number))]
+        last = await _look_when_it_is_quiet(store)
+    failovers = tuple([Failover(fault.began, fault.ended) for fault in faults if fault.may_lose])
+    held = {name: found.used for name, found in last.seen.items()}
+    return Recorded(History(ALLOWANCES, (*attempts, last), failovers), tuple(faults), held, frozenset(team.killed))
+
+
+async def _look_when_it_is_quiet(store: Store) -> Attempt:
+    """The last look, when nothing is on its way any more: two looks in a row that see the same."""
+    counters, before = Counters(store), None
+    give_up_at = time.monotonic() + QUIET_WITHIN_S
+    while True:
+        invoked = time.monotonic_ns()
+        try:
+            seen: dict[str, Seen] | None = await counters.look(store)
+        except StoreUnavailable:
+            seen = None
+        if seen is not None and seen == before:
+            amounts = dict.fromkeys(seen, 0)
+            return Attempt(-1, "the last look", Kind.LOOK, amounts, invoked, time.monotonic_ns(), Answer.OK, seen)
+        assert time.monotonic() < give_up_at, f"the counters never came to rest: {before}, then {seen}"
+        before = seen
+        await asyncio.sleep(0.1)
