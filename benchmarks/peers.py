@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from benchmarks.engines import Engine
 from benchmarks.measure import measure
-from benchmarks.redis_server import RedisServer
 from benchmarks.workload import admission, new_session
 from sessionware.core.ids import Addresses
 from sessionware.stores.redis.asking import Keys
@@ -24,7 +24,7 @@ Call = Callable[[int], Awaitable[object]]
 PEER_SESSIONS = 1_000  # as many as the stores are asked about
 
 
-async def start(server: RedisServer | None, stack: AsyncExitStack) -> dict[str, Call]:
+async def start(server: Engine | None, stack: AsyncExitStack) -> dict[str, Call]:
     """The peers of this run."""
     plain: dict[int, list[int]] = {number: [0, 0] for number in range(PEER_SESSIONS)}
 
@@ -39,7 +39,7 @@ async def start(server: RedisServer | None, stack: AsyncExitStack) -> dict[str, 
     return peers
 
 
-async def _redis_py(server: RedisServer, stack: AsyncExitStack) -> Call:
+async def _redis_py(server: Engine, stack: AsyncExitStack) -> Call:
     """redis-py awaiting the very script and arguments that our store sends."""
     client = Redis(port=server.port, max_connections=64, retry=Retry(NoBackoff(), 0))
     stack.push_async_callback(client.aclose)
@@ -62,13 +62,13 @@ async def _redis_py(server: RedisServer, stack: AsyncExitStack) -> Call:
     return call
 
 
-async def key_count(server: RedisServer) -> int:
+async def key_count(server: Engine) -> int:
     """How many keys the server held by then: its time for a call grows with what its caches miss."""
     async with Redis(port=server.port) as client:
         return int(await client.dbsize())
 
 
-async def server_side(server: RedisServer, admit: Call) -> dict[str, float]:
+async def server_side(server: Engine, admit: Call) -> dict[str, float]:
     """What the server says of 5,000 admissions: its time for each, and how many commands came."""
     async with Redis(port=server.port) as client:
         await client.config_resetstat()

@@ -1,6 +1,6 @@
 """`make bench-stores`: every store beside its peers, in one run.
 
-python -m benchmarks.stores [--stores memory,sqlite,redis] [--rounds 3] [--quick] [--json PATH]
+python -m benchmarks.stores [--stores memory,sqlite,redis,sentinel,cluster,postgres] [--rounds 3] [--quick]
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, report, weight
+from benchmarks import engines, peers, report, weight
 from benchmarks.measure import Sample, measure, median, table
-from benchmarks.redis_server import RedisServer
 from benchmarks.workload import admission, asked_at, key_of, new_session
 from sessionware.clock import StoreClock
 from sessionware.core.store import PAGE_MAX, Query, Store
@@ -27,7 +26,7 @@ from sessionware.stores.open import open_store
 
 SESSIONS = 10_000  # standing
 ACTIVE = 1_000  # of which so many are asked about again and again, here and with the peers
-CALLS = {"memory": 20_000, "sqlite": 4_000, "redis": 8_000}
+CALLS = {"memory": 20_000, "sqlite": 4_000, "redis": 8_000, "sentinel": 8_000, "cluster": 8_000, "postgres": 2_000}
 TASKS = (1, 32)
 CHURN = 8  # fewer creates and deletes than calls: what they leave behind for an hour is not a normal server's load
 Call = Callable[[int], Awaitable[object]]
@@ -87,15 +86,11 @@ async def bench(names: list[str], rounds: int, scale: float, folder: Path) -> di
     lists: dict[str, list[float]] = {}
     extra: dict[str, Any] = {}
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(RedisServer(folder)) if "redis" in names else None
+        started = {name: stack.enter_context(engines.running(name, folder)) for name in names}
+        server = started.get("redis")
         stores: dict[str, Store] = {}
-        for name in names:
-            url = {
-                "memory": "memory://",
-                "sqlite": f"sqlite:///{folder}/bench.db",
-                "redis": server.url if server else "",
-            }[name]
-            stores[name] = await stack.enter_async_context(open_store(url, timeout_ms=5_000))
+        for name, engine in started.items():
+            stores[name] = await stack.enter_async_context(open_store(engine.url, timeout_ms=5_000))
         calls = {name: await calls_of(store) for name, store in stores.items()}
         others = await peers.start(server, stack)
         gc.collect()
@@ -145,6 +140,12 @@ def verdicts(found: dict[str, Any], sizes: dict[str, Any]) -> list[list[str]]:
         row("redis CPU / redis-py CPU, 32 tasks", 0.5, ours.cpu_us / peer["same call x32"].cpu_us, "x")
         row("redis server time per admit", 20, found["redis"]["server_us_per_admit"], "us")
         row("redis commands sent per admission", 1, found["redis"]["commands_per_admission"], "")
+    if "redis" in ops and "cluster" in ops:
+        ratio = ops["redis"]["admit x32"].wall_us / ops["cluster"]["admit x32"].wall_us
+        row("cluster / single Redis, narrow admissions, 32 tasks", 0.7, ratio, "x", at_least=True)
+    if "postgres" in ops:
+        alone, together = ops["postgres"]["admit x1"], ops["postgres"]["admit x32"]
+        row("postgres 32 tasks / 1 task", 3, alone.wall_us / together.wall_us, "x", at_least=True)
     return rows
 
 
@@ -161,7 +162,7 @@ def shown(found: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stores", default="memory,sqlite,redis")
+    parser.add_argument("--stores", default=",".join(engines.NAMES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the calls, 10,000 sessions for the sizes")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/stores.json"))
@@ -172,9 +173,9 @@ def main() -> int:
         sizes = {name: weight.of(name, 10_000 if given.quick else 100_000) for name in names}
     print(shown(found))
     print()
-    print(table([["store", "sessions", "bytes each", "load s", "get p99 us"], *[
+    print(table([["store", "sessions", "bytes each", "load s", "list s", "get p99 us"], *[
         [name, f"{size['sessions']:,}", f"{size['bytes_per_session']:.0f}", f"{size['load_s']:.1f}",
-         f"{size['get_p99_us']:.1f}"] for name, size in sizes.items()
+         f"{size['list_s']:.2f}", f"{size['get_p99_us']:.1f}"] for name, size in sizes.items()
     ]]))  # fmt: skip
     print("\nlist 10,000: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in found["list 10,000 ms"].items()))
     print()

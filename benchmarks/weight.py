@@ -1,4 +1,4 @@
-"""How much many sessions weigh: each store is loaded in a process of its own, so that nothing else counts.
+"""How much many sessions weigh, and how long they take to list: each store is loaded in a process of its own.
 
 They are made over one hour of the store's time, as real ones are: what is kept for 300 s after each creation weighs
 only for the last of them.
@@ -7,20 +7,18 @@ only for the last of them.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.redis_server import RedisServer
+from benchmarks.engines import running
 from benchmarks.workload import key_of, new_session
-from sessionware.core.store import Store
+from sessionware.core.store import PAGE_MAX, Query, Store
 from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 
@@ -35,11 +33,6 @@ def of(name: str, sessions: int) -> dict[str, Any]:
     return answer
 
 
-def _resident() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
 async def _load(store: Store, clock: ManualClock, sessions: int) -> list[Any]:
     """Create all sessions; one key of each batch is remembered, for the gets."""
     kept = []
@@ -51,17 +44,27 @@ async def _load(store: Store, clock: ManualClock, sessions: int) -> list[Any]:
     return kept
 
 
+async def _listed(store: Store) -> tuple[int, float]:
+    """How many sessions all pages together show, and the seconds it took."""
+    begun, seen, cursor = time.perf_counter(), 0, ""
+    while True:
+        page = await store.list(Query(cursor=cursor, limit=PAGE_MAX), now=store.clock.now())
+        seen, cursor = seen + len(page.sessions), page.cursor
+        if not cursor:
+            return seen, time.perf_counter() - begun
+
+
 async def _weigh(name: str, sessions: int) -> dict[str, Any]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(RedisServer(folder)) if name == "redis" else None
-        url = {"memory": "memory://", "sqlite": f"sqlite:///{folder}/w.db", "redis": server.url if server else ""}[name]
+    with tempfile.TemporaryDirectory() as folder, running(name, Path(folder)) as engine:
         clock = ManualClock()
-        async with open_store(url, clock=clock, timeout_ms=10_000) as store:
-            before, begun = await _size(name, store, folder), time.perf_counter()
+        async with open_store(engine.url, clock=clock, timeout_ms=60_000) as store:
+            before, begun = engine.bytes_held(), time.perf_counter()
             keys = await _load(store, clock, sessions)
             load_s = time.perf_counter() - begun
-            after = await _size(name, store, folder)
+            after = engine.bytes_held()
+            listed, list_s = await _listed(store)
+            if listed != sessions:
+                raise RuntimeError(f"{name}: {sessions} sessions were made, {listed} are listed")
             took = []
             for _ in range(20):
                 for key in keys:
@@ -73,22 +76,10 @@ async def _weigh(name: str, sessions: int) -> dict[str, Any]:
         "sessions": sessions,
         "bytes_per_session": (after - before) / sessions,
         "load_s": load_s,
+        "list_s": list_s,
         "get_p50_us": took[len(took) // 2],
         "get_p99_us": took[int(len(took) * 0.99)],
     }
-
-
-async def _size(name: str, store: Any, folder: Path) -> int:
-    if name == "memory":
-        return _resident()
-    if name == "sqlite":
-        return _bytes_of(folder)
-    info = (await store._command("INFO", "memory")).decode()  # noqa: SLF001  # the server's own count
-    return int(next(line for line in info.splitlines() if line.startswith("used_memory:")).partition(":")[2])
-
-
-def _bytes_of(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.glob("w.db*"))
 
 
 if __name__ == "__main__":

@@ -1,46 +1,48 @@
 """What every test may ask for: the chosen stores, and one real server of each kind per worker of the run."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 
+from tests.postgres_server import PostgresServer
 from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
+SERVERS = {"redis": "redis_url"}  # and which fixture starts it
 
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """A redis-server of this worker's own; `SESSIONWARE_TEST_REDIS_URL` names another to use instead."""
-    given = os.environ.get("SESSIONWARE_TEST_REDIS_URL")
+
+def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:
+    """A server of this worker's own that nobody harms; `SESSIONWARE_TEST_<KIND>_URL` names another to use instead."""
+    given = os.environ.get(f"SESSIONWARE_TEST_{kind.upper()}_URL")
     if given:
         yield given
         return
-    with RedisServer() as server:
-        yield server.url
+    with start() as server:
+        yield str(server.url)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    yield from _url_of("redis", RedisServer)
 
 
 @pytest.fixture(scope="session")
 def redis_cluster_url() -> Iterator[str]:
-    """A cluster of this worker's own that nobody harms; `SESSIONWARE_TEST_REDIS_CLUSTER_URL` names another."""
-    given = os.environ.get("SESSIONWARE_TEST_REDIS_CLUSTER_URL")
-    if given:
-        yield given
-        return
-    with RedisCluster() as cluster:
-        yield cluster.url
+    yield from _url_of("redis_cluster", RedisCluster)
 
 
 @pytest.fixture(scope="session")
 def redis_sentinel_url() -> Iterator[str]:
-    """Sentinels of this worker's own that nobody harms; `SESSIONWARE_TEST_REDIS_SENTINEL_URL` names others."""
-    given = os.environ.get("SESSIONWARE_TEST_REDIS_SENTINEL_URL")
-    if given:
-        yield given
-        return
-    with RedisReplicas() as group:
-        yield group.url
+    yield from _url_of("redis_sentinel", RedisReplicas)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    yield from _url_of("postgres", PostgresServer)
 
 
 @pytest.fixture(params=selected_stores())
@@ -50,6 +52,10 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def redis_url_if_needed(request: pytest.FixtureRequest) -> str:
-    """The server's address, or nothing when this run does not test Redis."""
-    return str(request.getfixturevalue("redis_url")) if "redis" in selected_stores() else ""
+def server_of(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The URL of the server that a kind of store needs, started when it is first asked for; empty for those without."""
+
+    def server(kind: str) -> str:
+        return str(request.getfixturevalue(SERVERS[kind])) if kind in SERVERS else ""
+
+    return server

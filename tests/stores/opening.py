@@ -13,8 +13,8 @@ TIMEOUT_MS = 20_000  # tests of meaning, on a busy machine; deadlines have tests
 
 
 @asynccontextmanager
-async def fresh_store(kind: str, clock: Clock | None = None, *, redis_url: str = "") -> AsyncIterator[Store]:
-    """A store of one kind that nobody else sees; on Redis it has a prefix of its own."""
+async def fresh_store(kind: str, clock: Clock | None = None, *, server: str = "") -> AsyncIterator[Store]:
+    """A store of one kind that nobody else sees; on a server (`server_of`) it has a prefix of its own."""
     match kind:
         case "memory":
             async with MemoryStore(clock=clock) as store:
@@ -24,6 +24,10 @@ async def fresh_store(kind: str, clock: Clock | None = None, *, redis_url: str =
                 async with open_store(f"sqlite:////{folder}/sessions.db", clock=clock, timeout_ms=TIMEOUT_MS) as store:
                     yield store
         case _:
-            url = f"{redis_url}{'&' if '?' in redis_url else '?'}prefix=test-{secrets.token_hex(8)}:"
-            async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            async with open_store(some_place_on(server), clock=clock, timeout_ms=TIMEOUT_MS) as store:
                 yield store
+
+
+def some_place_on(server: str) -> str:
+    """The URL of an installation on that server that nobody else has."""
+    return f"{server}{'&' if '?' in server else '?'}prefix=test-{secrets.token_hex(8)}:"

@@ -18,4 +18,4 @@ class TestRedisStore(StoreContract):
         self.url = redis_url
 
     def open(self, clock: ManualClock) -> AbstractAsyncContextManager[Store]:
-        return fresh_store("redis", clock, redis_url=self.url)
+        return fresh_store("redis", clock, server=self.url)

@@ -25,7 +25,7 @@ steps = st.lists(st.builds(any_step, st.randoms(use_true_random=False)), max_siz
 async def first_difference(kind: str, url: str, script: Sequence[Step]) -> str | None:
     """Live the script in both stores; what was answered differently, or None."""
     clock = ManualClock()
-    async with MemoryStore(clock=clock) as reference, fresh_store(kind, clock, redis_url=url) as store:
+    async with MemoryStore(clock=clock) as reference, fresh_store(kind, clock, server=url) as store:
         world, truth, subject = World(clock), Life(reference, clock), Life(store, clock)
         heard = [asyncio.ensure_future(hear_until_marked(await listening(each))) for each in (reference, store)]
         for number, step in enumerate(script):
@@ -85,24 +85,27 @@ def shrunk(kind: str, url: str, script: list[Step]) -> list[Step]:
 
 
 @pytest.fixture(params=[kind for kind in selected_stores() if kind != "memory"] or ["memory"])
-def subject(request, redis_url_if_needed):
-    return request.param
+def subject(request, server_of):
+    """A kind of store, and the server that it needs."""
+    return request.param, server_of(request.param)
 
 
 @pytest.mark.parametrize("methods", [METHODS, COUNTING], ids=["all", "counting"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_long_life_is_the_same_in_every_store(subject, redis_url_if_needed, seed, methods):
+def test_a_long_life_is_the_same_in_every_store(subject, seed, methods):
+    kind, server = subject
     random = Random(seed)
     script = [any_step(random, methods) for _ in range(STEPS)]
-    difference = asyncio.run(first_difference(subject, redis_url_if_needed, script))
+    difference = asyncio.run(first_difference(kind, server, script))
     if difference is not None:
         number = int(difference.split(",")[0].split()[1]) if difference.startswith("step") else len(script)
-        script = shrunk(subject, redis_url_if_needed, script[: number + 1])
-        difference = asyncio.run(first_difference(subject, redis_url_if_needed, script))
+        script = shrunk(kind, server, script[: number + 1])
+        difference = asyncio.run(first_difference(kind, server, script))
     assert difference is None, f"{difference}\nafter {len(script)} steps: {script}"
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(script=steps)
-def test_a_short_life_is_the_same_in_every_store(subject, redis_url_if_needed, script):
-    assert asyncio.run(first_difference(subject, redis_url_if_needed, script)) is None
+def test_a_short_life_is_the_same_in_every_store(subject, script):
+    kind, server = subject
+    assert asyncio.run(first_difference(kind, server, script)) is None

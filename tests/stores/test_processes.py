@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sessionware.stores.open import open_store
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
 from tests.selection import selected_stores
+from tests.stores.opening import some_place_on
 
 SHARED = [kind for kind in selected_stores() if kind != "memory"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(params=SHARED)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path, server_of: Callable[[str], str]) -> Iterator[str]:
     """A store that several processes can open, and nobody else has."""
     if request.param == "sqlite":
         yield f"sqlite:////{tmp_path}/shared.db"
     else:
-        yield f"{request.getfixturevalue('redis_url')}?prefix=test-{secrets.token_hex(8)}:"
+        yield some_place_on(server_of(request.param))
 
 
 def together(url: str, part: str, *, processes: int, each: int) -> list[Any]:

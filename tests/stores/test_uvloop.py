@@ -1,32 +1,16 @@
 """The stores on uvloop, which `sessionware proxy` and most servers run on: its transports are not asyncio's."""
 
-import pytest
 import uvloop
 
 from sessionware.testing.build import Maker
-from tests.selection import is_selected
-from tests.servers import RedisServer
 from tests.stores.opening import fresh_store
 
-KINDS = [
-    pytest.param(kind, marks=pytest.mark.skipif(not is_selected(kind), reason="not among STORES"))
-    for kind in ("memory", "sqlite", "redis")
-]
 
+def test_a_store_keeps_and_finds_a_session_on_uvloop(store_kind, server_of):
+    server = server_of(store_kind)
 
-@pytest.fixture(scope="module")
-def redis_url():
-    if not is_selected("redis"):
-        yield ""
-        return
-    with RedisServer() as server:
-        yield server.url
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_store_keeps_and_finds_a_session_on_uvloop(kind, redis_url):
     async def keep_and_find():
-        async with fresh_store(kind, redis_url=redis_url) as store:
+        async with fresh_store(store_kind, server=server) as store:
             make = Maker.of(store)
             session = make.session()
             await store.create(make.new(session), operation=make.operation(), now=make.now)

@@ -113,7 +113,8 @@ def _redis_prefixes(url: str) -> Iterator[Opener]:
 async def _empty(url: str, prefix: str) -> None:
     """Unlink every key with the prefix. Raises what `ask` raises."""
     from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
-    from sessionware.stores.redis.node import Node, ask  # noqa: PLC0415  # the same
+    from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
+    from sessionware.stores.redis.plain import ask  # noqa: PLC0415  # the same
 
     wire = await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open()
     try:

@@ -6,6 +6,7 @@ empty tuple for a list.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -25,6 +26,7 @@ MEMORY_SESSIONS: Final = 100_000  # what the memory store holds unless MAX_SESSI
 DEFAULT_COOKIE: Final = "on"  # SESSION_COOKIE=on: a cookie by the safest name that its attributes allow
 SECRETS: Final = frozenset({"jwt_secret", "secret_keys", "upstream_authorization"})  # never shown, not even in part
 SET: Final = "(set)"  # what stands where a secret is not shown
+_PASSWORD_OPTION: Final = re.compile(r"([?&]sentinel_password=).*", re.DOTALL)
 SERVER_IS_TRUSTED: Final = "server"  # TRUSTED_PROXIES=server: the ASGI server has looked behind the proxies
 EXEMPT_PATHS: Final = (
     "/health", "/healthz", "/livez", "/ready", "/readyz", "/metrics",
@@ -213,11 +215,11 @@ def redacted(name: str, value: Any) -> Any:
 
 
 def without_password(text: str) -> str:
-    """A URL without what stands before its `@`; any other text as it is.
+    """A URL without what stands before its `@`, and without a password among its options; any other text as it is.
 
     Everything up to the last `@` is cut: a password that was not percent-encoded may itself hold `@` and `/`.
     """
-    scheme, is_url, rest = text.partition("://")
+    scheme, is_url, rest = _PASSWORD_OPTION.sub(rf"\1{SET}", text).partition("://")
     if not is_url or scheme.lower().startswith("sqlite") or "@" not in rest:
-        return text
+        return scheme + is_url + rest
     return f"{scheme}://{SET}@{rest.rpartition('@')[2]}"

@@ -123,12 +123,12 @@ def _open_sqlite(url: str, options: Options) -> Store:
 def _open_redis(url: str, options: Options) -> Store:
     try:
         from sessionware.stores.redis import RedisStore  # noqa: PLC0415  # hiredis is an extra
-        from sessionware.stores.redis.address import read_address  # noqa: PLC0415
+        from sessionware.stores.redis.address import read_any  # noqa: PLC0415
     except ModuleNotFoundError as error:
         scheme = url.partition("://")[0]
         raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
     return RedisStore(
-        read_address(url),
+        read_any(url),
         clock=options.clock,
         sealer=options.sealer,
         timeout_ms=options.timeout_ms,
@@ -171,4 +171,8 @@ _SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
     "rediss": _open_redis,
     "valkey": _open_redis,
     "valkeys": _open_redis,
+    "redis+sentinel": _open_redis,
+    "rediss+sentinel": _open_redis,
+    "valkey+sentinel": _open_redis,
+    "valkeys+sentinel": _open_redis,
 }

@@ -7,13 +7,15 @@ from typing import Final
 
 ENCODE_HINT: Final = "in a user name or password write / as %2F, # as %23, ? as %3F, @ as %40"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
+_OPTION: Final = re.compile(r"([?&]sentinel_password=).*", re.DOTALL)  # to the end: it may hold what was not encoded
 
 
 def redacted(text: str) -> str:
-    """`text` without what lies before its last @, except a scheme; as it is when it has no @.
+    """`text` without what lies before its last @, except a scheme, and without a password among its options.
 
     The whole text counts, not what a parser takes for the host: a password may hold / # ? or lack its slashes.
     """
+    text = _OPTION.sub(r"\1***", text)
     before, at, after = text.rpartition("@")
     if not at:
         return text

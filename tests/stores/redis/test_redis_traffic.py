@@ -141,7 +141,7 @@ def test_an_admission_is_one_command_and_a_tick_is_one_write() -> None:
             await store.create(make.new(work), operation=make.operation(), now=make.now)
             spends = (make.spend(limit="a"), make.spend(limit="b", scope=Scope.USER))
             await store.admit(make.ask(work, spends=spends))
-            wire = await store._node.wire()  # noqa: SLF001  # counting writes is what this test is for
+            wire = await store._servers.wire_of(0)  # noqa: SLF001  # counting writes is what this test is for
             before, commands = wire.writes, await commands_seen(server)
             await asyncio.gather(*[store.admit(make.ask(work, spends=spends)) for _ in range(32)])
             assert wire.writes - before == 1

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-import hiredis
 from msgspec.structs import replace
 
 from sessionware.clock import StoreClock
@@ -34,9 +33,12 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUn
 from sessionware.stores.codec import pack
 from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.redis import answers, asking, telling
-from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.address import RedisAddress, SentinelAddress
 from sessionware.stores.redis.node import Node
-from sessionware.stores.redis.scripts import Script, load_scripts
+from sessionware.stores.redis.primary import Primary
+from sessionware.stores.redis.repeating import KnownRevocations
+from sessionware.stores.redis.scripts import load_scripts
+from sessionware.stores.redis.servers import OneServer, Servers
 from sessionware.stores.redis.watching import Subscription
 from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 
@@ -51,7 +53,7 @@ class RedisStore:
 
     def __init__(
         self,
-        address: RedisAddress,
+        address: RedisAddress | SentinelAddress,
         *,
         clock: Clock | None = None,
         sealer: Sealer | None = None,
@@ -64,20 +66,26 @@ class RedisStore:
         self._sealer = sealer or Sealer()
         self._keys = asking.Keys(address.prefix)
         self._scripts = load_scripts()
-        self._node = Node(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
-        self._subscription = Subscription(self._node, self._keys)
+        self._known = KnownRevocations(self._keys, self._scripts["revoke"], self.clock)
+        timeout, greet = timeout_ms / 1000, self._known.repeat
+        self._servers: Servers
+        match address:
+            case RedisAddress():
+                node = Node(address, timeout=timeout, calibrated=own, salt=salt, greet=greet)
+                self._servers = OneServer(node, self._keys)
+            case SentinelAddress():
+                self._servers = Primary(address, self._keys, timeout=timeout, calibrated=own, salt=salt, greet=greet)
+        self._subscription = Subscription(self._servers, self._keys, self._known)
 
     @property
     def addresses(self) -> Addresses:
-        if self._node.addresses is None:
-            raise StoreUnavailable(f"the store {self._node.address!r} was not entered: use `async with`")
-        return self._node.addresses
+        return self._servers.addresses
 
     async def __aenter__(self) -> Self:
         try:
-            await self._node.start()
+            await self._servers.start()
         except BaseException:
-            await self._node.close()
+            await self._servers.close()
             raise
         return self
 
@@ -85,16 +93,16 @@ class RedisStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._subscription.close()
-        await self._node.close()
+        await self._servers.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        script, sealer = self._scripts["admit"], self._sealer
-        base = self._keys.base(ask.bucket)
-        raw = await self._evaluate(script, base, ask.now, asking.admission(ask, sealer))
+        script, sealer, evaluate = self._scripts["admit"], self._sealer, self._servers.evaluate
+        raw = await evaluate(script, ask.bucket, ask.now, self._skew, asking.admission(ask, sealer))
         if raw[0] == b"SKEW":
-            self._node.calibrate_with(raw[1])
+            self._servers.believe(raw[1])
             ask = ask.at(self.clock.now())
-            raw = self._steady(await self._evaluate(script, base, ask.now, asking.admission(ask, sealer)))
+            asked = asking.admission(ask, sealer)
+            raw = self._steady(await evaluate(script, ask.bucket, ask.now, self._skew, asked))
         return answers.admitted(raw, ask, sealer)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
@@ -183,7 +191,7 @@ class RedisStore:
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0:
-            await self._command("PING")
+            await self._servers.command("PING")
             return []
         if self.clock.is_settling():
             return []
@@ -205,7 +213,8 @@ class RedisStore:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
         asked = telling.revocation(revocation)
         raw, more = await self._run("revoke", bucket, now, asked)
-        await self._command("PUBLISH", self._keys.events, telling.revoked(revocation))
+        self._known.note(revocation)
+        await self._servers.command("PUBLISH", self._keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         while more:
             raw, more = await self._run("revoke", bucket, now, asked)
@@ -228,33 +237,16 @@ class RedisStore:
 
     async def _run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
         """Evaluate a script; when the server finds our clock skewed, once more with its time."""
-        script, base = self._scripts[name], self._keys.base(bucket)
-        raw = await self._evaluate(script, base, now, asked)
+        script, servers = self._scripts[name], self._servers
+        raw = await servers.evaluate(script, bucket, now, self._skew, asked)
         if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            self._node.calibrate_with(raw[1])
-            raw = self._steady(await self._evaluate(script, base, self.clock.now(), asked))
-        return raw
-
-    async def _evaluate(self, script: Script, base: str, now: int, asked: Sequence[Any]) -> Any:
-        wire = self._node.open_wire or await self._node.wire()
-        raw = await wire.call("EVALSHA", script.sha, 1, base, now, self._skew, *asked)
-        if isinstance(raw, hiredis.ReplyError) and str(raw).startswith("NOSCRIPT"):
-            # The server does not know the script (restart, SCRIPT FLUSH): proof that nothing has run.
-            raw = await wire.call("EVAL", script.text, 1, base, now, self._skew, *asked)
-        if isinstance(raw, hiredis.ReplyError):
-            raise StoreUnavailable(f"Redis at {self._node.address!r} refused: {raw}")
-        return raw
-
-    async def _command(self, *command: Any) -> Any:
-        wire = self._node.open_wire or await self._node.wire()
-        raw = await wire.call(*command)
-        if isinstance(raw, hiredis.ReplyError):
-            raise StoreUnavailable(f"Redis at {self._node.address!r} refused {command[0]}: {raw}")
+            servers.believe(raw[1])
+            raw = self._steady(await servers.evaluate(script, bucket, self.clock.now(), self._skew, asked))
         return raw
 
     def _steady(self, raw: Any) -> Any:
         if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            raise StoreUnavailable(f"the clock of Redis at {self._node.address!r} moves too fast to agree on a time")
+            raise StoreUnavailable(f"the clock of Redis at {self._servers!r} moves too fast to agree on a time")
         return raw
 
 

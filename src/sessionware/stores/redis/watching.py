@@ -9,13 +9,15 @@ from typing import Final
 
 import hiredis
 
-from sessionware.core.facts import Event, OrgLimitsNow
+from sessionware.core.facts import Event, OrgLimitsNow, Revoked
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.broadcast import Broadcast, Watch
 from sessionware.stores.codec import unpack_overrides
 from sessionware.stores.redis import answers
 from sessionware.stores.redis.asking import Keys
-from sessionware.stores.redis.node import Node, ask, hang_up
+from sessionware.stores.redis.plain import ask, hang_up
+from sessionware.stores.redis.repeating import KnownRevocations
+from sessionware.stores.redis.servers import Servers
 from sessionware.stores.redis.wire import Reply
 
 RETRY_S: Final = 0.5  # between attempts to subscribe again: within the second that an event may take
@@ -27,9 +29,10 @@ log = logging.getLogger("sessionware.store")
 class Subscription:
     """One subscription per store object, made when somebody first watches, remade when it breaks."""
 
-    def __init__(self, node: Node, keys: Keys) -> None:
-        self._node = node
+    def __init__(self, servers: Servers, keys: Keys, known: KnownRevocations) -> None:
+        self._servers = servers
         self._keys = keys
+        self._known = known
         self._orgs: dict[bytes, OrgLimitsNow] = {}
         self._broadcast = Broadcast(lambda: tuple(self._orgs.values()))
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +59,7 @@ class Subscription:
 
     async def _listen(self) -> None:
         """Subscribe, tell the watchers what they may have missed, and stay until the connection breaks."""
-        wire = await self._node.open(self._hear)
+        wire = await self._servers.listen(self._hear)
         try:
             await ask(wire, "SUBSCRIBE", self._keys.events)
             await self._read_orgs()
@@ -69,7 +72,7 @@ class Subscription:
             await hang_up(wire)
 
     async def _read_orgs(self) -> None:
-        wire = await self._node.wire()
+        wire = await self._servers.wire_of(0)
         flat = await ask(wire, "HGETALL", f"{self._keys.base(0)}w")
         self._orgs = {}
         for name, limits in zip(flat[::2], flat[1::2], strict=True):
@@ -89,6 +92,8 @@ class Subscription:
             return
         if isinstance(event, OrgLimitsNow):
             self._orgs[event.org] = event
+        if isinstance(event, Revoked):
+            self._known.note(event.revocation)
         if event is not None:
             self._broadcast.publish(event)
 

@@ -1,0 +1,83 @@
+"""The only place that looks at a server before it is used: can it serve us, and which installation does it hold."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Final
+
+import hiredis
+
+from sessionware.core.ids import SALT_BYTES, Addresses
+from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.plain import ask
+from sessionware.stores.redis.wire import Wire
+
+VERSION_MIN: Final = (6, 2)  # SET PX in scripts with effects replication; the oldest line still in distributions
+_PROBE: Final = "return redis.call('EXISTS', KEYS[1] .. 'computed')"
+
+log = logging.getLogger("sessionware.store")
+
+
+async def check_server(wire: Wire, address: RedisAddress) -> None:
+    """Raises ConfigError when this server can never serve us; warns of one that may forget."""
+    info = _info(await ask(wire, "INFO"))
+    version = info.get("valkey_version") or info.get("redis_version", "0")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < VERSION_MIN:
+        raise ConfigError(f"store {address!r} is version {version}: 6.2 or newer is needed")
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        log.warning(
+            "store %r: maxmemory-policy is %r: under memory pressure it drops revocations and refills quotas. "
+            "Set `maxmemory-policy noeviction`.", address, policy,
+        )  # fmt: skip
+    reply = await wire.call("EVAL", _PROBE, 1, f"{address.prefix}{{00}}")
+    if isinstance(reply, hiredis.ReplyError):
+        raise ConfigError(
+            f"store {address!r} refuses our scripts ({reply}): EVAL must be allowed, and computed keys too "
+            "(Dragonfly: --default_lua_flags=allow-undeclared-keys)"
+        )
+
+
+async def check_role(wire: Wire, address: RedisAddress) -> None:
+    """Raises StoreUnavailable when this server follows another: a failover may be under way."""
+    role = (await ask(wire, "ROLE"))[0]
+    if role != b"master":
+        raise StoreUnavailable(f"Redis at {address!r} is no primary ({role.decode()}): asking again who is")
+
+
+async def agree_on_salt(
+    wire: Wire, address: RedisAddress, *, buckets: int, known: Addresses | None, salt: bytes | None
+) -> Addresses:
+    """Make the installation's salt if there is none, else take the one that stands.
+
+    A worker that knows the salt offers the one it knows: a server that came back empty stays the same
+    installation, with the same addresses. `salt` is what a server without one is given.
+    """
+    meta = f"{address.prefix}meta"
+    offered = known.salt if known is not None else salt or secrets.token_bytes(SALT_BYTES)
+    await ask(wire, "HSETNX", meta, "salt", offered)
+    await ask(wire, "HSETNX", meta, "buckets", buckets)
+    stored_salt, stored_buckets = await ask(wire, "HMGET", meta, "salt", "buckets")
+    if len(stored_salt or b"") != SALT_BYTES or not (stored_buckets or b"").isdigit():
+        raise ConfigError(
+            f"store {address!r}: the key {meta} is damaged (salt: {SALT_BYTES} bytes, buckets: a number): "
+            "restore it from a backup, or choose another prefix"
+        )
+    if stored_buckets != str(buckets).encode():
+        raise ConfigError(
+            f"store {address!r} was made with {stored_buckets[:20].decode()} buckets, this kind of store has "
+            f"{buckets}: choose another prefix"
+        )
+    agreed = Addresses(stored_salt, buckets)
+    if known is not None and known != agreed:
+        raise StoreUnavailable(
+            f"Redis at {address!r} now holds another installation (its salt changed): restart to join it"
+        )
+    return agreed
+
+
+def _info(text: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
+    return {name: value.strip() for name, separator, value in lines if separator}
