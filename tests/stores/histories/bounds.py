@@ -21,7 +21,7 @@ class Account(Struct, frozen=True):
     admitted: int
     counted: int
     possible: int  # the amounts of unanswered takes
-    overshoot: int  # by how much they surely exceed the allowance; only a failover may do that
+    overshoot: int  # by how much they surely exceeded the allowance at some instant; only a failover may do that
     uncounted: int  # admitted, but not in the counter any more
 
 
@@ -56,22 +56,21 @@ class _Counter:
         }
 
     def checked(self, ended_with: int) -> Account:
-        if not self._may_lose:
-            for effect in self._admitted:
-                self._check_admitted(effect)
+        overshoot = max([0, *[self._surplus(effect) for effect in self._admitted]])
         for effect in self._refused:
             if not effect.seen[self._name].fits:
                 self._check_refused(effect)
-        return self._account(ended_with)
+        return self._account(ended_with, overshoot)
 
-    def _check_admitted(self, effect: Effect) -> None:
-        """(a) Even if everybody who may give back had done so, what was admitted before leaves room."""
+    def _surplus(self, effect: Effect) -> int:
+        """(a) By how much it exceeds the allowance, even if everybody who may give back had done so."""
         before = self._sum("admitted by", effect.begun) + self._sum("given by", effect.ended)
-        amount = effect.amounts[self._name]
-        if before + amount > self._allowance:
+        surplus = before + effect.amounts[self._name] - self._allowance
+        if surplus > 0 and not self._may_lose:
             raise WrongHistory(
                 f"{effect.said_by} was admitted although at least {before} of {self._allowance} {self._name} were taken"
             )
+        return surplus
 
     def _check_refused(self, effect: Effect) -> None:
         """(b) If everybody who may have been charged was, there was no room."""
@@ -93,7 +92,7 @@ class _Counter:
             if each is not effect and each.begun < effect.ended and effect.begun < each.ended + self._slack
         ]
 
-    def _account(self, ended_with: int) -> Account:
+    def _account(self, ended_with: int, overshoot: int) -> Account:
         """(c) What is left is what was admitted, less what was given back, and some of what nobody can tell."""
         given = sum(each.amounts[self._name] for each in self._gives if each.is_certain)
         admitted = sum(each.amounts[self._name] for each in self._admitted) + given
@@ -104,8 +103,6 @@ class _Counter:
                 f"among the unanswered {sorted(unsure)} makes up for the difference"
             )
         possible = sum(amount for amount in unsure if amount > 0)
-        surely = admitted + sum(amount for amount in unsure if amount < 0)
-        overshoot = max(0, surely - self._allowance)
         return Account(self._allowance, admitted, ended_with, possible, overshoot, max(0, admitted - ended_with))
 
     def _sums(self, effects: list[Effect], when: str) -> tuple[list[int], list[int]]:
@@ -128,19 +125,23 @@ def _sums_of(amounts: list[int]) -> set[int]:
     return found
 
 
-def lag_that_explains(history: History, name: str, *, lost: int, failover_at: int) -> int:
-    """How long before a failover the oldest acknowledged write was that must be lost, if `lost` is gone: nanoseconds.
+def lag_that_explains(history: History, lost: dict[str, int], *, failover_at: int) -> int:
+    """How long before a failover the oldest write was acknowledged that must be among the lost ones: nanoseconds.
 
-    The latest go first. Raises WrongHistory when there were not that many: something else forgets.
+    Lost are the last writes before it; of each counter so many that what they took (or gave back, where the counter
+    has grown) is as much as is lost. Raises WrongHistory when there were not that many: something else forgets.
     """
-    takes = [each for each in effects_of(history) if each.kind is Kind.TAKE and name in each.amounts]
-    before = [each for each in takes if each.is_certain and not each.is_refusal and each.ended < failover_at]
+    certain = [each for each in effects_of(history) if each.is_certain and not each.is_refusal]
+    latest_first = sorted([each for each in certain if each.ended < failover_at], key=lambda each: -each.ended)
     lag = 0
-    for effect in sorted(before, key=lambda each: -each.ended):
-        if lost <= 0:
-            break
-        lost -= effect.amounts[name]
-        lag = failover_at - effect.ended
-    if lost > 0:
-        raise WrongHistory(f"{lost} {name} more are lost than were ever acknowledged before the failover")
+    for name, amount in lost.items():
+        sign, left = (1 if amount > 0 else -1), abs(amount)
+        for effect in latest_first:
+            if left <= 0:
+                break
+            moved = max(sign * effect.amounts.get(name, 0), 0)
+            left -= moved
+            lag = max(lag, failover_at - effect.ended) if moved else lag
+        if left > 0:
+            raise WrongHistory(f"{amount} {name} are lost, {left} more than were acknowledged before the failover")
     return lag

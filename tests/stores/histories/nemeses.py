@@ -1,82 +1,105 @@
 """The only place that knows how to harm a store while workers race on it: each does harm and makes it good again."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
+
+from tests.redis_groups import RedisReplicas
 from tests.redis_words import say
 from tests.servers import RedisServer
-from tests.stores.histories.running import Harm, Team
+from tests.stores.histories.running import Fault, Harm, Team
 from tests.stores.redis.faulty_wire import FaultyWire
 
 HURTS_S: Final = 0.5  # how long a store is away; longer than the deadline of a call
+LAGS_S: Final = 0.3  # how long replicas hear nothing before the primary dies
 AGAIN_S: Final = 0.06  # between small harms that are done several times
 TIMES: Final = 6
 
 
-async def nothing(team: Team) -> None:
+def _always(harm: Callable[[Team], Awaitable[None]], *, may_lose: bool = False) -> Harm:
+    """The harm as a fault: from its first to its last moment."""
+
+    async def fault(team: Team) -> Fault:
+        began = time.monotonic_ns()
+        await harm(team)
+        return Fault(began, time.monotonic_ns(), may_lose)
+
+    return fault
+
+
+async def _nothing(team: Team) -> None:
     """No harm at all: how workers race undisturbed."""
 
 
-async def kill_workers(team: Team) -> None:
-    """kill -9 of three of the four, one after the other: one of them is in the midst of a call."""
-    for number in range(3):
+async def _kill_workers(team: Team) -> None:
+    """kill -9 of all but one, one after the other: one of them is in the midst of a call."""
+    for number in team.alive[1:]:
         await team.kill(number)
         await asyncio.sleep(AGAIN_S)
 
 
-class OfRedis:
-    """What can happen to one redis-server. It has to be persistent, or it forgets more than a nemesis may make it."""
+OF_WORKERS: Final[dict[str, Harm]] = {"nothing": _always(_nothing), "kill-workers": _always(_kill_workers)}
 
-    def __init__(self, server: RedisServer) -> None:
-        self._server = server
 
-    async def kill9(self, team: Team) -> None:
-        """A crash and a start; with appendfsync always nothing acknowledged is lost."""
-        await asyncio.to_thread(self._server.kill9)
-        await asyncio.sleep(AGAIN_S)
-        await asyncio.to_thread(self._server.start)
+# ---------------------------------------------------------------------- one redis-server
 
-    async def hang(self, team: Team) -> None:
-        """SIGSTOP and SIGCONT: what was sent meanwhile is applied, but too late for an answer."""
-        self._server.pause()
+
+class Commands(Struct, frozen=True):
+    """What a redis-server can be told by anybody who may give it commands."""
+
+    port: int
+
+    async def say(self, *words: object) -> Any:
+        return await asyncio.to_thread(say, self.port, *words)
+
+    async def for_a_while(self, harm: tuple[object, ...], repair: tuple[object, ...]) -> None:
+        await self.say(*harm)
         await asyncio.sleep(HURTS_S)
-        self._server.resume()
+        await self.say(*repair)
 
-    async def flush_scripts(self, team: Team) -> None:
-        await self._again("SCRIPT", "FLUSH")
-
-    async def kill_clients(self, team: Team) -> None:
-        await self._again("CLIENT", "KILL", "TYPE", "normal")
-
-    async def pause_clients(self, team: Team) -> None:
-        """CLIENT PAUSE: the server takes calls in and answers them late."""
-        await self._say("CLIENT", "PAUSE", int(HURTS_S * 1000))
-        await asyncio.sleep(HURTS_S)
-
-    async def fill_memory(self, team: Team) -> None:
-        """OOM: every write is refused."""
-        await self._for_a_while(("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0))
-
-    async def make_replica(self, team: Team) -> None:
-        """READONLY, and back."""
-        await self._for_a_while(("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE"))
-
-    async def _for_a_while(self, harm: tuple[object, ...], repair: tuple[object, ...]) -> None:
-        await self._say(*harm)
-        await asyncio.sleep(HURTS_S)
-        await self._say(*repair)
-
-    async def _again(self, *words: object) -> None:
+    async def again(self, *words: object) -> None:
         for _ in range(TIMES):
-            await self._say(*words)
+            await self.say(*words)
             await asyncio.sleep(AGAIN_S)
 
-    async def _say(self, *words: object) -> Any:
-        return await asyncio.to_thread(say, self._server.port, *words)
+    async def pause(self) -> None:
+        await self.say("CLIENT", "PAUSE", int(HURTS_S * 1000))
+        await asyncio.sleep(HURTS_S)
 
 
-def losing_replies(wire: FaultyWire) -> Harm:
+def of_redis(server: RedisServer) -> dict[str, Harm]:
+    """What can happen to one server. It has to be persistent, or it forgets more than a nemesis may make it."""
+    told = Commands(server.port)
+
+    async def kill9(team: Team) -> None:
+        await asyncio.to_thread(server.kill9)
+        await asyncio.sleep(AGAIN_S)
+        await asyncio.to_thread(server.start)
+
+    async def hang(team: Team) -> None:
+        server.pause()
+        await asyncio.sleep(HURTS_S)
+        server.resume()
+
+    full, free = ("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0)
+    replica, master = ("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE")
+    return {
+        "kill9": _always(kill9),  # with appendfsync always nothing acknowledged is lost
+        "hang": _always(hang),  # what was sent meanwhile is applied, but too late for an answer
+        "flush-scripts": _always(lambda _: told.again("SCRIPT", "FLUSH")),
+        "kill-clients": _always(lambda _: told.again("CLIENT", "KILL", "TYPE", "normal")),
+        "pause-clients": _always(lambda _: told.pause()),
+        "fill-memory": _always(lambda _: told.for_a_while(full, free)),  # OOM
+        "make-replica": _always(lambda _: told.for_a_while(replica, master)),  # READONLY
+    }
+
+
+def of_wire(wire: FaultyWire) -> dict[str, Harm]:
     """Requests arrive, and their answers are lost with the connection: again and again."""
 
     async def lose(team: Team) -> None:
@@ -87,15 +110,66 @@ def losing_replies(wire: FaultyWire) -> Harm:
                 await wire.lost.wait()
             await asyncio.sleep(AGAIN_S)
 
-    return lose
+    return {"lose-replies": _always(lose)}
 
 
-OF_REDIS: Final[dict[str, Callable[[OfRedis, Team], Awaitable[None]]]] = {
-    "kill9": OfRedis.kill9,
-    "hang": OfRedis.hang,
-    "flush-scripts": OfRedis.flush_scripts,
-    "kill-clients": OfRedis.kill_clients,
-    "pause-clients": OfRedis.pause_clients,
-    "fill-memory": OfRedis.fill_memory,
-    "make-replica": OfRedis.make_replica,
-}
+# ---------------------------------------------------------------------- sentinels
+
+
+def of_sentinels(group: RedisReplicas) -> dict[str, Harm]:
+    """The primary dies and another takes its place; writes that no replica had heard of are lost."""
+
+    async def replaced(old: RedisServer, began: int) -> Fault:
+        await asyncio.to_thread(group.wait_for_new_primary, old)
+        fault = Fault(began, time.monotonic_ns(), may_lose=True)
+        await asyncio.to_thread(old.start)
+        return fault
+
+    async def kill_primary(team: Team) -> Fault:
+        await asyncio.to_thread(group.wait_until_ok)
+        began = time.monotonic_ns()
+        return await replaced(await asyncio.to_thread(group.kill_primary), began)
+
+    async def kill_primary_ahead(team: Team) -> Fault:
+        await asyncio.to_thread(group.wait_until_ok)
+        replicas = await asyncio.to_thread(lambda: group.replicas)
+        primary = await asyncio.to_thread(lambda: group.primary)
+        for replica in replicas:
+            replica.pause()
+        # Without this they would find in their sockets all that was sent to them meanwhile.
+        await asyncio.to_thread(group.say, primary, "CLIENT", "KILL", "TYPE", "replica")
+        await asyncio.sleep(LAGS_S)
+        began = time.monotonic_ns()
+        primary.kill9()
+        for replica in replicas:
+            replica.resume()
+        return await replaced(primary, began)
+
+    async def hang_replica(team: Team) -> None:
+        replica = (await asyncio.to_thread(lambda: group.replicas))[0]
+        replica.pause()
+        await asyncio.sleep(HURTS_S)
+        replica.resume()
+
+    return {
+        "kill-primary": kill_primary,
+        "kill-primary-ahead": kill_primary_ahead,
+        "hang-replica": _always(hang_replica),
+    }
+
+
+# ---------------------------------------------------------------------- one file
+
+
+def of_sqlite(path: Path) -> dict[str, Harm]:
+    def hold() -> None:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+        connection.execute("BEGIN IMMEDIATE")
+        time.sleep(HURTS_S)
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    async def hold_lock(team: Team) -> None:
+        await asyncio.to_thread(hold)
+
+    return {"hold-lock": _always(hold_lock)}

@@ -17,9 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.stores.histories.effects import Effect, effects_of
-from tests.stores.histories.history import History, Kind, WrongHistory
+from tests.stores.histories.history import Failover, History, Kind, WrongHistory
 
 EXAMINED_MAX = 1_000_000  # about a minute; a history that needs more is said to be undecided, never right
+FORGETS_NS = 1_000_000_000  # a failover may undo what was given back in the second before it
 SPARE_MAX = 3  # how much more than is seen may have been applied before a failover lost it
 
 Amounts = tuple[int, ...]
@@ -40,28 +41,29 @@ class Order(Struct, frozen=True):
 class Point(Struct, frozen=True):
     """How far one order has come.
 
-    A counter holds its sum minus what was lost. After a failover what is lost stays open until somebody looks.
+    A counter holds its sum minus what was lost. After a failover what is lost stays open until somebody looks; it is
+    less than nothing where more was given back than taken and both are lost, down to `least_lost`.
     """
 
     sums: Amounts
     lost: Amounts
     is_open: tuple[bool, ...]
+    least_lost: Amounts
     done: frozenset[int] = frozenset()  # placed before their answers came
     used: tuple[int, ...] = ()  # how many of each group of unanswered effects were placed
 
 
 class Step(Struct, frozen=True):
-    """An effect as the search sees it; amounts stand in the order of the counters. `is_loss` is a failover."""
+    """An effect as the search sees it; amounts stand in the order of the counters.
+
+    Without an effect it is a failover, and the amounts are what was given back so shortly before that it may be lost.
+    """
 
     amounts: Amounts
     begun: int
     ended: int
     effect: Effect | None = None
     found: tuple[int | None, ...] = ()  # what each counter must hold right before, if it was seen
-
-    @property
-    def is_loss(self) -> bool:
-        return self.effect is None
 
 
 class Want(Struct, frozen=True):
@@ -106,8 +108,7 @@ class _Search:
         self._allowances = tuple(history.allowances.values())
         effects = effects_of(history)
         steps = [self._step(effect) for effect in effects if effect.is_certain]
-        nothing = (0,) * len(self._names)
-        steps += [Step(nothing, failover.began, failover.ended) for failover in history.failovers]
+        steps += [self._failover(failover, steps) for failover in history.failovers]
         self._steps = sorted(steps, key=lambda step: step.ended)
         self._pending = _pending(self._steps)
         self._groups = self._grouped([effect for effect in effects if not effect.is_certain])
@@ -115,9 +116,8 @@ class _Search:
         self._furthest: tuple[int, Point] | None = None
 
     def run(self) -> Order:
-        start = Point(
-            (0,) * len(self._names), (0,) * len(self._names), (False,) * len(self._names), used=(0,) * len(self._groups)
-        )
+        nothing = (0,) * len(self._names)
+        start = Point(nothing, nothing, (False,) * len(self._names), nothing, used=(0,) * len(self._groups))
         seen: set[tuple[int, Point]] = set()
         levels: list[Iterator[Point]] = [iter([start])]
         while levels:
@@ -166,7 +166,8 @@ class _Search:
             raise Undecided(f"{self._examined_max} steps of the search were not enough: {self._stuck()}")
         step, done = self._steps[number], point.done | {number}
         if step.effect is None:
-            yield replace(point, is_open=(True,) * len(self._names), done=done)
+            least_lost = tuple([lost + given for lost, given in zip(point.lost, step.amounts, strict=True)])
+            yield replace(point, is_open=(True,) * len(self._names), least_lost=least_lost, done=done)
         elif step.effect.kind is Kind.GIVE:
             yield replace(point, sums=self._given(point, step.amounts), done=done)
         else:
@@ -183,7 +184,10 @@ class _Search:
             if found is None:
                 continue
             missing = point.sums[index] - found
-            if missing < lost[index] or (missing > lost[index] and not is_open[index]):
+            if is_open[index]:
+                if missing < point.least_lost[index]:
+                    return None
+            elif missing != lost[index]:
                 return None
             lost[index], is_open[index] = missing, False
         if not step.effect.is_refusal:
@@ -217,7 +221,8 @@ class _Search:
         least, most = [0] * len(self._names), [0] * len(self._names)
         watched = tuple([index for index, found in enumerate(step.found) if found is not None])
         for index in watched:
-            missing = (step.found[index] or 0) + point.lost[index] - point.sums[index]
+            lost = (point.least_lost if point.is_open[index] else point.lost)[index]
+            missing = (step.found[index] or 0) + lost - point.sums[index]
             least[index] = missing
             most[index] = max(missing, 0) + SPARE_MAX if point.is_open[index] else missing
         return Want(watched, tuple(least), tuple(most), at)
@@ -253,6 +258,18 @@ class _Search:
                 point.sums, point.lost, point.is_open, added, self._allowances, strict=True
             )
         )
+
+    def _failover(self, failover: Failover, steps: list[Step]) -> Step:
+        gives = [
+            step.amounts
+            for step in steps
+            if step.effect is not None
+            and step.effect.kind is Kind.GIVE
+            and step.begun < failover.ended
+            and step.ended > failover.began - FORGETS_NS
+        ]
+        given = tuple([sum(amounts) for amounts in zip(*gives, strict=True)]) or (0,) * len(self._names)
+        return Step(given, failover.began, failover.ended)
 
     def _step(self, effect: Effect) -> Step:
         """Raises WrongHistory when the answer contradicts itself, whatever was before."""

@@ -14,7 +14,7 @@ from sessionware.core.store import Store
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
 from tests.stores.histories.history import Answer, Attempt, Failover, History, Kind, Seen, read_log
-from tests.stores.histories.worker import ALLOWANCES, Counters
+from tests.stores.histories.worker import Counters
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 WORKERS: Final = 4
@@ -23,8 +23,6 @@ ENDS_WITHIN_S: Final = 15.0  # a worker has at most two calls left when it is to
 QUIET_WITHIN_S: Final = 15.0
 PATIENCE_MS: Final = 10_000  # of the first and the last look, which are no part of the race
 
-Harm = Callable[["Team"], Awaitable[None]]
-
 
 class Fault(Struct, frozen=True):
     """When harm was done and when it was over. `may_lose`: a server took the place of another."""
@@ -32,6 +30,21 @@ class Fault(Struct, frozen=True):
     began: int
     ended: int
     may_lose: bool = False
+
+
+Harm = Callable[["Team"], Awaitable[Fault]]
+
+
+class Race(Struct, frozen=True):
+    """How workers race: what their dice begin with, the scale of the allowances, and how long.
+
+    `before_s` pass before each harm and `after_s` after the last.
+    """
+
+    seed: int
+    before_s: float
+    after_s: float
+    scale: int = 1
 
 
 class Recorded(Struct, frozen=True):
@@ -67,8 +80,8 @@ class Recorded(Struct, frozen=True):
 class Team:
     """The workers of one run, by number; whatever happens, none is left behind."""
 
-    def __init__(self, url: str, folder: Path, seed: int) -> None:
-        self._url, self._folder, self._seed = url, folder, seed
+    def __init__(self, url: str, folder: Path, race: Race) -> None:
+        self._url, self._folder, self._race = url, folder, race
         self._processes: list[asyncio.subprocess.Process] = []
         self.killed: set[int] = set()
 
@@ -88,6 +101,10 @@ class Team:
     async def __aexit__(self, *_: object) -> None:
         await self._end_all()
 
+    @property
+    def alive(self) -> list[int]:
+        return [number for number in range(WORKERS) if number not in self.killed]
+
     def log(self, number: int) -> Path:
         return self._folder / f"worker-{number}.jsonl"
 
@@ -102,10 +119,9 @@ class Team:
 
     async def stop(self) -> None:
         """Returns when all have finished what they were at. Raises AssertionError with what one that failed said."""
-        lives = [number for number in range(WORKERS) if number not in self.killed]
-        self._tell(lives)
+        self._tell(self.alive)
         async with asyncio.timeout(ENDS_WITHIN_S):
-            for number in lives:
+            for number in self.alive:
                 complaint = await _complaint(self._processes[number])
                 assert await self._processes[number].wait() == 0, f"worker {number}: {complaint}"
 
@@ -116,9 +132,9 @@ class Team:
             pipe.write(b"go on\n")
 
     async def _start(self, number: int) -> asyncio.subprocess.Process:
-        arguments = [self._url, str(self.log(number)), str(number), str(self._seed)]
+        arguments = [self._url, self.log(number), number, self._race.seed, self._race.scale]
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.stores.histories.worker", *arguments,
+            sys.executable, "-m", "tests.stores.histories.worker", *map(str, arguments),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -136,35 +152,31 @@ async def _complaint(process: asyncio.subprocess.Process) -> str:
     return (await process.stderr.read()).decode()[-3000:]
 
 
-async def record(
-    url: str, harms: Sequence[tuple[Harm, bool]], *, folder: Path, seed: int, before_s: float, after_s: float
-) -> Recorded:
-    """Let four workers race for a while; harm the store in their midst, one harm after the other.
-
-    `before_s` pass before each harm and `after_s` after the last; with each harm stands whether it may lose writes.
-    """
+async def record(url: str, harms: Sequence[Harm], race: Race, *, folder: Path) -> Recorded:
+    """Let four workers race for a while; harm the store in their midst, one harm after the other."""
     async with open_store(url, timeout_ms=PATIENCE_MS) as store:
-        await Counters(store).create(store)
+        counters = Counters(store, race.scale)
+        await counters.create(store)
         faults: list[Fault] = []
-        async with Team(url, folder, seed) as team:
+        async with Team(url, folder, race) as team:
             team.go()
-            for harm, may_lose in harms:
-                await asyncio.sleep(before_s)
-                began = time.monotonic_ns()
-                await harm(team)
-                faults.append(Fault(began, time.monotonic_ns(), may_lose))
-            await asyncio.sleep(after_s)
+            for harm in harms:
+                await asyncio.sleep(race.before_s)
+                faults.append(await harm(team))
+            await asyncio.sleep(race.after_s)
             await team.stop()
         attempts = [attempt for number in range(WORKERS) for attempt in read_log(team.log(number))]
-        last = await _look_when_it_is_quiet(store)
+        last = await _look_when_it_is_quiet(store, counters)
     failovers = tuple([Failover(fault.began, fault.ended) for fault in faults if fault.may_lose])
     held = {name: found.used for name, found in last.seen.items()}
-    return Recorded(History(ALLOWANCES, (*attempts, last), failovers), tuple(faults), held, frozenset(team.killed))
+    return Recorded(
+        History(counters.allowances, (*attempts, last), failovers), tuple(faults), held, frozenset(team.killed)
+    )
 
 
-async def _look_when_it_is_quiet(store: Store) -> Attempt:
+async def _look_when_it_is_quiet(store: Store, counters: Counters) -> Attempt:
     """The last look, when nothing is on its way any more: two looks in a row that see the same."""
-    counters, before = Counters(store), None
+    before = None
     give_up_at = time.monotonic() + QUIET_WITHIN_S
     while True:
         invoked = time.monotonic_ns()

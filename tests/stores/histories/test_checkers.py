@@ -242,15 +242,25 @@ def test_the_overshoot_after_a_failover_is_computed_and_what_explains_it_too():
     account = check_bounds(told, ended_with={USER: 3})[USER]
     assert (account.admitted, account.overshoot, account.uncounted) == (5, 2, 2)
     assert find_order(told).lost == {USER: 2}
-    assert lag_that_explains(told, USER, lost=2, failover_at=100) == 10
-    with pytest.raises(WrongHistory, match="1 user more are lost"):
-        lag_that_explains(told, USER, lost=4, failover_at=100)
+    assert lag_that_explains(told, {USER: 2}, failover_at=100) == 10
+    with pytest.raises(WrongHistory, match="4 user are lost, 1 more than were acknowledged"):
+        lag_that_explains(told, {USER: 4}, failover_at=100)
 
 
 def test_a_failover_excuses_no_counter_that_grows():
     told = history(take("a", (1, 2), 1), look((30, 31), 2), failovers=(Failover(10, 20),))
     with pytest.raises(WrongHistory, match="no order"):
         find_order(told)
+
+
+def test_a_failover_may_lose_what_was_given_back_and_no_more():
+    failover = (Failover(10, 20),)
+    taken = [take("a", (1, 2), 3, amount=3), give("b", (3, 4), 2)]
+    regained = history(*taken, look((30, 31), 3), failovers=failover)
+    assert find_order(regained).lost == {USER: -2}
+    assert lag_that_explains(regained, {USER: -2}, failover_at=10) == 6
+    with pytest.raises(WrongHistory, match="no order"):
+        find_order(history(*taken, look((30, 31), 4), failovers=failover))
 
 
 def test_what_was_forgotten_is_done_again_under_its_operation_id():

@@ -4,60 +4,64 @@ ST-08, C35, A35; issue 5 part 4. Each verdict is printed: `pytest -rP` shows the
 """
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from tests.selection import is_selected
-from tests.servers import RedisServer
-from tests.stores.histories.judging import EXACT, Terms, Verdict, judge
-from tests.stores.histories.nemeses import OF_REDIS, OfRedis, kill_workers, losing_replies
-from tests.stores.histories.running import Harm, record
-from tests.stores.redis.faulty_wire import FaultyWire
+from tests.selection import ALL_STORES, is_selected
+from tests.stores.histories.grounds import GROUNDS
+from tests.stores.histories.judging import Verdict
+from tests.stores.histories.running import Race
 
 SEED = 20_261_126
 BEFORE_S, AFTER_S = 0.6, 0.9
+STORE_OF = {"wire": "redis", "sentinels": "redis"}
+OF_REDIS = ("kill9", "hang", "flush-scripts", "kill-clients", "pause-clients", "fill-memory", "make-replica")
 
-on_redis = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
-on_sqlite = pytest.mark.skipif(not is_selected("sqlite"), reason="not among STORES")
 
+def fight(ground: str, *nemeses: str, after_s: float = AFTER_S, scale: int = 1) -> Verdict:
+    """The verdict on a short race with these nemeses in it."""
+    store = STORE_OF.get(ground, ground)
+    assert store in ALL_STORES
+    if not is_selected(store):
+        pytest.skip("not among STORES")
 
-async def fight(
-    url: str, folder: Path, *harms: Harm, may_lose: bool = False, after_s: float = AFTER_S, terms: Terms = EXACT
-) -> Verdict:
-    """The verdict on a short race with these harms in it."""
-    recorded = await record(
-        url, [(harm, may_lose) for harm in harms], folder=folder, seed=SEED, before_s=BEFORE_S, after_s=after_s
-    )
-    verdict = judge(recorded, terms)
+    async def scenario() -> Verdict:
+        async with GROUNDS[ground]() as opened:
+            return await opened.fight(*nemeses, race=Race(SEED, BEFORE_S, after_s, scale))
+
+    verdict = asyncio.run(scenario())
     print(verdict)
     assert verdict.answers["ok"] > 100, "too little happened to prove anything"
     assert verdict.answers["denied"] > 20, "the allowances were never reached"
     return verdict
 
 
-@on_redis
-@pytest.mark.parametrize("nemesis", OF_REDIS)
-def test_redis_under(nemesis: str, tmp_path: Path):
-    with RedisServer(persistent=True) as server:
-        harmed = OfRedis(server)
-        harm = OF_REDIS[nemesis]
-        verdict = asyncio.run(fight(server.url, tmp_path, lambda team: harm(harmed, team)))
+@pytest.mark.parametrize(
+    ("ground", "nemesis"),
+    [
+        *[("redis", nemesis) for nemesis in (*OF_REDIS, "kill-workers")],
+        ("sqlite", "hold-lock"),
+        ("sqlite", "kill-workers"),
+    ],
+)
+def test_an_exact_store_stays_exact(ground: str, nemesis: str):
+    verdict = fight(ground, nemesis)
     assert [account.overshoot for account in verdict.accounts.values()] == [0, 0, 0]
 
 
-@on_redis
-def test_redis_whose_replies_are_lost(tmp_path: Path):
-    async def scenario(server: RedisServer) -> Verdict:
-        async with FaultyWire(server.port) as wire:
-            return await fight(wire.url("sw:"), tmp_path, losing_replies(wire))
-
-    with RedisServer() as server:
-        verdict = asyncio.run(scenario(server))
+def test_calls_whose_replies_are_lost_count_once_or_not_at_all():
+    verdict = fight("wire", "lose-replies")
     assert verdict.order.applied_unknown > 0, "no lost reply was of a call that counts"
 
 
-@pytest.mark.parametrize("store", [pytest.param("redis", marks=on_redis), pytest.param("sqlite", marks=on_sqlite)])
-def test_workers_that_are_killed(store: str, redis_url: str, tmp_path: Path):
-    urls = {"redis": f"{redis_url}?prefix=history:", "sqlite": f"sqlite:////{tmp_path}/sessions.db"}
-    asyncio.run(fight(urls[store], tmp_path, kill_workers))
+def test_sentinels_replace_a_primary_and_the_loss_is_bounded():
+    """Service is back within 5 s; what exceeds the allowances had been acknowledged within the last second."""
+    fight("sentinels", "kill-primary", after_s=2.5)
+
+
+def test_what_replicas_had_not_heard_of_is_reported_as_lost():
+    """They hear nothing for 0.3 s before the primary dies, while the counters still grow."""
+    verdict = fight("sentinels", "kill-primary-ahead", after_s=3.0, scale=15)
+    assert max(verdict.order.lost.values()) > 0, "nothing was lost although no replica had heard of it"
+    assert max(account.overshoot for account in verdict.accounts.values()) > 0, "so much was lost, and nobody gained"
+    assert 0 < verdict.lag_s < 1

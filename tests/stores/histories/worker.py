@@ -1,6 +1,6 @@
 """One worker process of a history: it takes, gives back and looks, and logs every attempt, until it is told to stop.
 
-python -m tests.stores.histories.worker URL LOG NUMBER SEED
+python -m tests.stores.histories.worker URL LOG NUMBER SEED SCALE
 
 It says "ready", begins at a line on its input and ends at the next. `Counters` names what all workers share.
 """
@@ -40,16 +40,20 @@ TRIES_MAX: Final = 200
 
 
 class Counters:
-    """What the workers of one history share: a session, and three counters of it, its user and everybody."""
+    """What the workers of one history share: a session, and three counters of it, its user and everybody.
 
-    def __init__(self, store: Store) -> None:
+    `scale` times ALLOWANCES is what they allow: with 1 they are reached at once, and refuse ever after.
+    """
+
+    def __init__(self, store: Store, scale: int) -> None:
         self._make = Maker.of(store)
+        self.allowances = {name: allowance * scale for name, allowance in ALLOWANCES.items()}
         self.session: Session = self._make.session("work")
 
     def spends(self, amounts: dict[str, int], *, binding: bool = True) -> tuple[Spend, ...]:
         return tuple([
             self._make.spend(
-                name, allowance=ALLOWANCES[name], cost=amount, scope=SCOPES[name], span=LEVEL, binding=binding
+                name, allowance=self.allowances[name], cost=amount, scope=SCOPES[name], span=LEVEL, binding=binding
             )
             for name, amount in amounts.items()
         ])  # fmt: skip
@@ -88,9 +92,9 @@ class Counters:
 class Worker:
     """Does as its dice say, and logs it."""
 
-    def __init__(self, store: Store, log: Log, number: int, dice: random.Random) -> None:
+    def __init__(self, store: Store, log: Log, number: int, counters: Counters, dice: random.Random) -> None:
         self._store, self._log, self._number, self._dice = store, log, number, dice
-        self._counters = Counters(store)
+        self._counters = counters
         self._mine: list[dict[str, int]] = []  # what was taken and may be given back
         self._calls = 0
         self.stops = asyncio.Event()
@@ -162,9 +166,9 @@ class Worker:
         return self._number.to_bytes(4, "big") + self._calls.to_bytes(12, "big")
 
 
-async def main(url: str, log: Path, number: int, seed: int) -> None:
+async def main(url: str, log: Path, number: int, seed: int, scale: int) -> None:
     async with open_store(url, timeout_ms=TIMEOUT_MS) as store:
-        worker = Worker(store, Log(log), number, random.Random(seed * 1000 + number))
+        worker = Worker(store, Log(log), number, Counters(store, scale), random.Random(seed * 1000 + number))
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         working = asyncio.ensure_future(worker.work())
@@ -176,4 +180,4 @@ async def main(url: str, log: Path, number: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:6])))
