@@ -12,7 +12,7 @@ from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
-SERVERS = {"redis": "redis_url"}  # and which fixture starts it
+SERVERS = {"redis": "redis_url", "sentinel": "redis_sentinel_url"}  # and which fixture starts it
 
 
 def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:

@@ -98,11 +98,6 @@ class SentinelAddress(Struct, frozen=True):
         return self.data.prefix
 
 
-def read_any(url: str) -> RedisAddress | SentinelAddress:
-    """Read the URL of one server or of a group that Sentinel watches, by its scheme. Raises as they do."""
-    return read_sentinels(url) if "+sentinel:" in url.lower() else read_address(url)
-
-
 def read_address(url: str) -> RedisAddress:
     """Read `redis://[user:password@]host[:port][/db][?prefix=sw:]`; rediss:// and valkeys:// mean TLS.
 

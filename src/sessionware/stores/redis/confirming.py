@@ -40,7 +40,7 @@ class Confirmation:
             return
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._after(self._running))
-        await asyncio.shield(self._next)
+        await asyncio.wait([self._next])  # a caller that is cancelled does not end it for the others
 
     async def close(self) -> None:
         for task in (self._running, self._next):
@@ -68,10 +68,9 @@ class Confirmation:
         if self._wire is None or not self._wire.is_open:
             self._wire = await self._open()
         # A write of this connection's own, so that WAIT means everything that was written before it.
-        mark = self._wire.call("SET", self._mark, "", "PX", MARK_KEEP_MS)
-        held_by: int = await ask(self._wire, "WAIT", self._replicas, WAIT_MS)
-        await mark
-        return held_by
+        marked = self._wire.call("SET", self._mark, "", "PX", MARK_KEEP_MS)
+        held_by, _ = await asyncio.gather(ask(self._wire, "WAIT", self._replicas, WAIT_MS), marked)
+        return int(held_by)
 
     def _warn(self, why: str) -> None:
         self.unconfirmed += 1

@@ -15,7 +15,8 @@ from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress, SentinelAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.confirming import Confirmation
-from sessionware.stores.redis.node import Greeting, Node
+from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.sentinels import Sentinels, Told
 from sessionware.stores.redis.wire import Reply, Wire
@@ -25,26 +26,41 @@ BACKOFF_S: Final = (0.05, 0.1, 0.2)  # a failover takes a second or two: not muc
 _NOT_LEADING: Final = ("READONLY", "MASTERDOWN", "LOADING")  # none of these has written anything
 
 
+def primary(
+    address: SentinelAddress,
+) -> Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], Primary]:
+    """How `Calls` makes the servers of a group that Sentinel watches."""
+
+    def serve(
+        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, known: KnownRevocations
+    ) -> Primary:
+        sentinels = Sentinels(address)
+        return Primary(sentinels, keys, timeout=timeout, calibrated=calibrated, salt=salt, known=known)
+
+    return serve
+
+
 class Primary:
     """All buckets on one server, which is another one after a failover."""
 
     def __init__(  # noqa: PLR0913  # what a store is opened with, whatever serves it
         self,
-        address: SentinelAddress,
+        sentinels: Sentinels,
         keys: Keys,
         *,
         timeout: float,
         calibrated: StoreClock | None,
         salt: bytes | None,
-        greet: Greeting,
+        known: KnownRevocations,
     ) -> None:
-        self._sentinels = Sentinels(address)
+        address = sentinels.address
+        self._sentinels = sentinels
         self._keys = keys
         self._timeout = timeout
         self._told: Told | None = None
         self._node = Node(
             address.data, timeout=timeout, calibrated=calibrated, salt=salt,
-            find=self._find, greet=greet, backoff=BACKOFF_S,
+            find=self._find, greet=known.repeat, backoff=BACKOFF_S,
         )  # fmt: skip
         self.confirmation = Confirmation(
             self._node.open, replicas=address.wait_replicas, mark=f"{address.prefix}confirmed"
@@ -77,7 +93,7 @@ class Primary:
         raw = await wire.call("EVALSHA", script.sha, 1, base, now, skew, *asked)
         if isinstance(raw, hiredis.ReplyError):
             raw = await self._second_try(raw, wire, script, [1, base, now, skew, *asked])
-        if script.is_lasting:
+        if script.is_lasting and raw:
             await self.confirmation.confirm()
         return raw
 

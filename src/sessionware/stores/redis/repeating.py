@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -48,40 +48,41 @@ class KnownRevocations:
                 self._owners[bucket, owner] = max(before, self._owners.pop((bucket, owner), before))
                 _forget_oldest(self._owners)
 
-    async def repeat(self, wire: Wire) -> int:
-        """Say again what this server does not know; answers how much that was. Raises StoreUnavailable.
+    async def repeat(self, wire: Wire, buckets: Collection[int] = (0,)) -> int:
+        """Say again what this server, which holds these buckets, does not know; answers how much that was.
 
-        Sessions that end by it are handed out by `reap`, as if the worker that revoked had died.
+        Raises StoreUnavailable. Sessions that end by it are handed out by `reap`, as if the worker had died.
         """
         lost = 0
-        for batch in _batches(self._in_force()):
-            stands = await asyncio.gather(*[self._stands(wire, each) for each in batch])
+        for batch in _batches(self._in_force(buckets)):
+            stands = await asyncio.gather(*[self._stands(wire, *each) for each in batch])
             missing = [each for each, is_known in zip(batch, stands, strict=True) if not is_known]
-            await asyncio.gather(*[self._say(wire, each) for each in missing])
+            await asyncio.gather(*[self._say(wire, *each) for each in missing])
             lost += len(missing)
         if lost:
             log.warning("the server had lost %d revocations: a failover, or a restart without its data", lost)
         return lost
 
-    def _in_force(self) -> list[Revocation]:
+    def _in_force(self, buckets: Collection[int]) -> list[tuple[int, Revocation]]:
+        """What is refused in each of these buckets: a token in all of them, an owner in one."""
         now = self._clock.now()
         self._tokens = {token: until for token, until in self._tokens.items() if until > now}
-        return [
-            *[TokenRevocation(token, until) for token, until in self._tokens.items()],
-            *[OwnerRevocation(bucket, owner, before) for (bucket, owner), before in self._owners.items()],
+        owners = [
+            (bucket, OwnerRevocation(bucket, owner, before))
+            for (bucket, owner), before in self._owners.items()
+            if bucket in buckets
         ]
+        tokens = [TokenRevocation(token, until) for token, until in self._tokens.items()]
+        return owners + [(bucket, token) for token in tokens for bucket in buckets]
 
-    async def _stands(self, wire: Wire, revocation: Revocation) -> bool:
+    async def _stands(self, wire: Wire, bucket: int, revocation: Revocation) -> bool:
         match revocation:
             case TokenRevocation(token, until):
-                known = await ask(wire, "ZSCORE", f"{self._keys.base(0)}t", token.hex())
-                return known is not None and int(known) >= until
-            case OwnerRevocation(bucket, owner, before):
-                known = await ask(wire, "HGET", f"{self._keys.base(bucket)}o:{owner.hex()}", "nb")
-                return known is not None and int(known) >= before
+                return _reaches(await ask(wire, "ZSCORE", f"{self._keys.base(bucket)}t", token.hex()), until)
+            case OwnerRevocation(_, owner, before):
+                return _reaches(await ask(wire, "HGET", f"{self._keys.base(bucket)}o:{owner.hex()}", "nb"), before)
 
-    async def _say(self, wire: Wire, revocation: Revocation) -> None:
-        bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
+    async def _say(self, wire: Wire, bucket: int, revocation: Revocation) -> None:
         asked = [1, self._keys.base(bucket), self._clock.now(), 0, *telling.revocation(revocation)]
         more = 1
         while more:
@@ -93,9 +94,16 @@ class KnownRevocations:
             _, more = raw
 
 
-def _batches(revocations: Sequence[Revocation]) -> Iterator[Sequence[Revocation]]:
+def _batches(revocations: Sequence[tuple[int, Revocation]]) -> Iterator[Sequence[tuple[int, Revocation]]]:
     for start in range(0, len(revocations), AT_ONCE):
         yield revocations[start : start + AT_ONCE]
+
+
+def _reaches(known: bytes | None, instant: int) -> bool:
+    try:
+        return known is not None and float(known) >= instant
+    except ValueError:
+        return False
 
 
 def _forget_oldest(remembered: dict[Any, int]) -> None:

@@ -7,10 +7,13 @@ from typing import Any, Protocol
 
 import hiredis
 
+from sessionware.clock import StoreClock
 from sessionware.core.ids import Addresses
 from sessionware.errors import StoreUnavailable
+from sessionware.stores.redis.address import RedisAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.wire import Reply, Wire
 
@@ -48,6 +51,20 @@ class Servers(Protocol):
     async def listen(self, on_push: Callable[[Reply], None]) -> Wire:
         """A connection of its own, for a subscription."""
         ...
+
+
+def one_server(
+    address: RedisAddress,
+) -> Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], OneServer]:
+    """How `Calls` makes the only server of a store."""
+
+    def serve(
+        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, known: KnownRevocations
+    ) -> OneServer:
+        node = Node(address, timeout=timeout, calibrated=calibrated, salt=salt, greet=known.repeat)
+        return OneServer(node, keys)
+
+    return serve
 
 
 class OneServer:

@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 
 from msgspec.structs import replace
 
-from sessionware.clock import StoreClock
 from sessionware.core.admission import Admission, Admitted, NewSession
 from sessionware.core.facts import Event, Fact, Revocation, TokenRevocation
 from sessionware.core.ids import Addresses, SessionKey
@@ -33,16 +32,10 @@ from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUn
 from sessionware.stores.codec import pack
 from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.redis import answers, asking, telling
-from sessionware.stores.redis.address import RedisAddress, SentinelAddress
-from sessionware.stores.redis.node import Node
-from sessionware.stores.redis.primary import Primary
-from sessionware.stores.redis.repeating import KnownRevocations
-from sessionware.stores.redis.scripts import load_scripts
-from sessionware.stores.redis.servers import OneServer, Servers
+from sessionware.stores.redis.calls import Calls
 from sessionware.stores.redis.watching import Subscription
 from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 
-MAX_SKEW_MS: Final = 2_000
 MOVE_TRIES: Final = 3
 LOG_MAX: Final = 100_000  # items of a log kept or asked for at once: more would stall the server
 _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
@@ -51,31 +44,13 @@ _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
 class RedisStore:
     """Shared by any number of workers. Durable as far as the server's own persistence goes (`appendonly yes`)."""
 
-    def __init__(
-        self,
-        address: RedisAddress | SentinelAddress,
-        *,
-        clock: Clock | None = None,
-        sealer: Sealer | None = None,
-        timeout_ms: int = 250,
-        salt: bytes | None = None,
-    ) -> None:
-        own = StoreClock() if clock is None else None
-        self.clock: Clock = clock or own or StoreClock()
-        self._skew = MAX_SKEW_MS if own is not None else 0
+    def __init__(self, calls: Calls, *, sealer: Sealer | None = None) -> None:
+        self.clock: Clock = calls.clock
+        self._calls = calls
+        self._run = calls.run
+        self._servers = calls.servers
         self._sealer = sealer or Sealer()
-        self._keys = asking.Keys(address.prefix)
-        self._scripts = load_scripts()
-        self._known = KnownRevocations(self._keys, self._scripts["revoke"], self.clock)
-        timeout, greet = timeout_ms / 1000, self._known.repeat
-        self._servers: Servers
-        match address:
-            case RedisAddress():
-                node = Node(address, timeout=timeout, calibrated=own, salt=salt, greet=greet)
-                self._servers = OneServer(node, self._keys)
-            case SentinelAddress():
-                self._servers = Primary(address, self._keys, timeout=timeout, calibrated=own, salt=salt, greet=greet)
-        self._subscription = Subscription(self._servers, self._keys, self._known)
+        self._subscription = Subscription(self._servers, calls.keys, calls.known)
 
     @property
     def addresses(self) -> Addresses:
@@ -96,13 +71,17 @@ class RedisStore:
         await self._servers.close()
 
     async def admit(self, ask: Admission) -> Admitted:
-        script, sealer, evaluate = self._scripts["admit"], self._sealer, self._servers.evaluate
-        raw = await evaluate(script, ask.bucket, ask.now, self._skew, asking.admission(ask, sealer))
+        calls, sealer = self._calls, self._sealer
+        asked = asking.admission(ask, sealer)
+        raw = await calls.servers.evaluate(calls.scripts["admit"], ask.bucket, ask.now, calls.skew, asked)
         if raw[0] == b"SKEW":
-            self._servers.believe(raw[1])
-            ask = ask.at(self.clock.now())
-            asked = asking.admission(ask, sealer)
-            raw = self._steady(await evaluate(script, ask.bucket, ask.now, self._skew, asked))
+
+            def asked_at(now: int) -> list[asking.Argument]:
+                nonlocal ask
+                ask = ask.at(now)
+                return asking.admission(ask, sealer)
+
+            raw = await calls.again("admit", ask.bucket, raw, asked_at)
         return answers.admitted(raw, ask, sealer)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
@@ -213,8 +192,8 @@ class RedisStore:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
         asked = telling.revocation(revocation)
         raw, more = await self._run("revoke", bucket, now, asked)
-        self._known.note(revocation)
-        await self._servers.command("PUBLISH", self._keys.events, telling.revoked(revocation))
+        self._calls.known.note(revocation)
+        await self._servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         while more:
             raw, more = await self._run("revoke", bucket, now, asked)
@@ -234,20 +213,6 @@ class RedisStore:
 
     def watch(self) -> AsyncIterator[Event]:
         return self._subscription.watch()
-
-    async def _run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
-        """Evaluate a script; when the server finds our clock skewed, once more with its time."""
-        script, servers = self._scripts[name], self._servers
-        raw = await servers.evaluate(script, bucket, now, self._skew, asked)
-        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            servers.believe(raw[1])
-            raw = self._steady(await servers.evaluate(script, bucket, self.clock.now(), self._skew, asked))
-        return raw
-
-    def _steady(self, raw: Any) -> Any:
-        if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            raise StoreUnavailable(f"the clock of Redis at {self._servers!r} moves too fast to agree on a time")
-        return raw
 
 
 def _found(raw: Any) -> Any:
