@@ -6,7 +6,7 @@ what a refused request is about to give back (the wide limits of a cluster).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -20,37 +20,43 @@ class Account(Struct, frozen=True):
     allowance: int
     admitted: int
     counted: int
-    possible: int  # the amounts of unanswered takes
+    possible: int  # the amounts of unanswered takes, and of refused ones that may be charged all the same
     overshoot: int  # by how much they surely exceeded the allowance at some instant; only a failover may do that
     uncounted: int  # admitted, but not in the counter any more
 
 
-def check_bounds(history: History, *, ended_with: dict[str, int], gives_back_within_ns: int = 0) -> dict[str, Account]:
-    """The account of each counter. Raises WrongHistory at the first answer that no correct store can give.
+class Loose(Struct, frozen=True):
+    """A refused request may be charged while it is under way, and for good if that is when giving back failed."""
 
-    `ended_with` is what the counters held when nobody was at work any more. `gives_back_within_ns`: how long after
-    its refusal a request may still be charged. After a failover too much may be admitted; the account says it.
+    fails: tuple[tuple[int, int], ...] = ()  # between which instants
+
+
+def check_bounds(
+    history: History, names: Sequence[str], *, ended_with: dict[str, int], loose: Loose | None = None
+) -> dict[str, Account]:
+    """The accounts of these counters. Raises WrongHistory at the first answer that no correct store can give.
+
+    `ended_with` is what the counters held when nobody was at work any more. After a failover too much may be
+    admitted; the account says how much.
     """
     effects = effects_of(history)
-    return {
-        name: _Counter(name, history, effects, gives_back_within_ns).checked(ended_with[name])
-        for name in history.allowances
-    }
+    return {name: _Counter(name, history, effects, loose).checked(ended_with[name]) for name in names}
 
 
 class _Counter:
-    def __init__(self, name: str, history: History, effects: Iterable[Effect], slack: int) -> None:
+    def __init__(self, name: str, history: History, effects: Iterable[Effect], loose: Loose | None) -> None:
         self._name, self._allowance = name, history.allowances[name]
-        self._may_lose, self._slack = bool(history.failovers), slack
+        self._may_lose, self._loose = bool(history.failovers), loose
         mine = [effect for effect in effects if name in effect.amounts]
         takes = [effect for effect in mine if effect.kind is Kind.TAKE]
         self._admitted = [each for each in takes if each.is_certain and not each.is_refusal]
         self._unanswered = [each for each in takes if not each.is_certain]
         self._refused = [each for each in takes if each.is_refusal]
+        self._kept = [each for each in self._refused if self._may_keep(each)]
         self._gives = [effect for effect in mine if effect.kind is Kind.GIVE]
         self._sum_of = {
             "admitted by": self._sums(self._admitted, "ended"),
-            "asked by": self._sums([*self._admitted, *self._unanswered], "begun"),
+            "asked by": self._sums([*self._admitted, *self._unanswered, *self._kept], "begun"),
             "given by": self._sums(self._gives, "begun"),
             "surely given by": self._sums([each for each in self._gives if each.is_certain], "ended"),
         }
@@ -84,19 +90,24 @@ class _Counter:
 
     def _beside(self, effect: Effect) -> Iterable[Effect]:
         """Refused at the same time: where that is allowed, they were charged for a moment."""
-        if not self._slack:
+        if self._loose is None:
             return ()
         return [
             each
             for each in self._refused
-            if each is not effect and each.begun < effect.ended and effect.begun < each.ended + self._slack
+            if each is not effect and each.begun < effect.ended and effect.begun < each.ended and each not in self._kept
         ]
+
+    def _may_keep(self, effect: Effect) -> bool:
+        fails = self._loose.fails if self._loose is not None else ()
+        return any(effect.begun < ended and began < effect.ended for began, ended in fails)
 
     def _account(self, ended_with: int, overshoot: int) -> Account:
         """(c) What is left is what was admitted, less what was given back, and some of what nobody can tell."""
         given = sum(each.amounts[self._name] for each in self._gives if each.is_certain)
         admitted = sum(each.amounts[self._name] for each in self._admitted) + given
         unsure = [each.amounts[self._name] for each in [*self._unanswered, *self._gives] if not each.is_certain]
+        unsure += [each.amounts[self._name] for each in self._kept]
         if not self._may_lose and ended_with - admitted not in _sums_of(unsure):
             raise WrongHistory(
                 f"{ended_with} {self._name} are counted in the end; {admitted} were admitted and kept, and no choice "
@@ -128,20 +139,20 @@ def _sums_of(amounts: list[int]) -> set[int]:
 def lag_that_explains(history: History, lost: dict[str, int], *, failover_at: int) -> int:
     """How long before a failover the oldest write was acknowledged that must be among the lost ones: nanoseconds.
 
-    Lost are the last writes before it; of each counter so many that what they took (or gave back, where the counter
-    has grown) is as much as is lost. Raises WrongHistory when there were not that many: something else forgets.
+    Lost are the last writes before it; of each counter so many that what they took, less what they gave back, is as
+    much as is lost. Raises WrongHistory when there were not that many: something else forgets.
     """
     certain = [each for each in effects_of(history) if each.is_certain and not each.is_refusal]
     latest_first = sorted([each for each in certain if each.ended < failover_at], key=lambda each: -each.ended)
     lag = 0
     for name, amount in lost.items():
-        sign, left = (1 if amount > 0 else -1), abs(amount)
+        sign, net, gross = (1 if amount > 0 else -1), 0, 0
         for effect in latest_first:
-            if left <= 0:
+            if sign * net >= abs(amount):
                 break
-            moved = max(sign * effect.amounts.get(name, 0), 0)
-            left -= moved
-            lag = max(lag, failover_at - effect.ended) if moved else lag
-        if left > 0:
-            raise WrongHistory(f"{amount} {name} are lost, {left} more than were acknowledged before the failover")
+            net += effect.amounts.get(name, 0)
+            gross += max(sign * effect.amounts.get(name, 0), 0)
+            lag = max(lag, failover_at - effect.ended)
+        if gross < abs(amount):
+            raise WrongHistory(f"{amount} {name} are lost, and only {gross} were acknowledged before the failover")
     return lag

@@ -8,26 +8,36 @@ from typing import Final
 
 from msgspec import Struct
 
-from tests.redis_groups import RedisReplicas
+from tests.postgres_server import PostgresServer
+from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.servers import RedisServer
 from tests.stores.histories.judging import EXACT, Terms, Verdict, judge
-from tests.stores.histories.nemeses import OF_WORKERS, of_redis, of_sentinels, of_sqlite, of_wire
+from tests.stores.histories.nemeses import (
+    OF_WORKERS,
+    of_cluster,
+    of_postgres,
+    of_redis,
+    of_sentinels,
+    of_sqlite,
+    of_wire,
+)
 from tests.stores.histories.running import Harm, Race, record
 from tests.stores.redis.faulty_wire import FaultyWire
 
 
 class Ground(Struct, frozen=True):
-    """A store's address, what it promises, and who can harm it there."""
+    """A store's address, what it promises, and who can harm it there; how often a server took another's place."""
 
     url: str
     nemeses: dict[str, Harm]
     terms: Terms = EXACT
+    turns: Callable[[], int] = int
 
     async def fight(self, *nemeses: str, race: Race) -> Verdict:
         """The verdict on a race with these nemeses in it, one after the other. Raises WrongHistory, Undecided."""
         harms = [({**OF_WORKERS, **self.nemeses})[name] for name in nemeses]
         with tempfile.TemporaryDirectory(prefix="sessionware-history-") as folder:
-            recorded = await record(self.url, harms, race, folder=Path(folder))
+            recorded = await record(self.url, harms, race, folder=Path(folder), turns=self.turns)
         return judge(recorded, self.terms)
 
 
@@ -54,12 +64,27 @@ async def on_a_wire() -> AsyncIterator[Ground]:
 @asynccontextmanager
 async def on_sentinels() -> AsyncIterator[Ground]:
     with RedisReplicas() as group:
-        yield Ground(group.url, of_sentinels(group))
+        yield Ground(group.url, of_sentinels(group), turns=group.failovers)
+
+
+@asynccontextmanager
+async def on_a_cluster() -> AsyncIterator[Ground]:
+    """What counts over everybody lies elsewhere than the session: a request that is refused has it for a moment."""
+    with RedisCluster() as cluster:
+        yield Ground(cluster.url, of_cluster(cluster), Terms(loose=("everybody",)), cluster.failovers)
+
+
+@asynccontextmanager
+async def on_postgres() -> AsyncIterator[Ground]:
+    with PostgresServer() as server:
+        yield Ground(server.url, of_postgres(server))
 
 
 GROUNDS: Final[dict[str, Callable[[], AbstractAsyncContextManager[Ground]]]] = {
     "sqlite": on_sqlite,
     "redis": on_redis,
     "wire": on_a_wire,
-    "sentinels": on_sentinels,
+    "sentinel": on_sentinels,
+    "cluster": on_a_cluster,
+    "postgres": on_postgres,
 }

@@ -1,6 +1,8 @@
 """The only place that knows how to harm a store while workers race on it: each does harm and makes it good again."""
 
 import asyncio
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -9,9 +11,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from tests.redis_groups import RedisReplicas
+from tests.postgres_server import PostgresServer
+from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.redis_words import say
-from tests.servers import RedisServer
+from tests.servers import RedisServer, children_of
 from tests.stores.histories.running import Fault, Harm, Team
 from tests.stores.redis.faulty_wire import FaultyWire
 
@@ -21,13 +24,13 @@ AGAIN_S: Final = 0.06  # between small harms that are done several times
 TIMES: Final = 6
 
 
-def _always(harm: Callable[[Team], Awaitable[None]], *, may_lose: bool = False) -> Harm:
+def _always(harm: Callable[[Team], Awaitable[None]]) -> Harm:
     """The harm as a fault: from its first to its last moment."""
 
     async def fault(team: Team) -> Fault:
         began = time.monotonic_ns()
         await harm(team)
-        return Fault(began, time.monotonic_ns(), may_lose)
+        return Fault(began, time.monotonic_ns())
 
     return fault
 
@@ -121,7 +124,7 @@ def of_sentinels(group: RedisReplicas) -> dict[str, Harm]:
 
     async def replaced(old: RedisServer, began: int) -> Fault:
         await asyncio.to_thread(group.wait_for_new_primary, old)
-        fault = Fault(began, time.monotonic_ns(), may_lose=True)
+        fault = Fault(began, time.monotonic_ns())
         await asyncio.to_thread(old.start)
         return fault
 
@@ -156,6 +159,99 @@ def of_sentinels(group: RedisReplicas) -> dict[str, Harm]:
         "kill-primary-ahead": kill_primary_ahead,
         "hang-replica": _always(hang_replica),
     }
+
+
+# ---------------------------------------------------------------------- a cluster
+
+
+class Slots(Struct, frozen=True):
+    """Where a history's keys lie on a cluster: the session with its user, and what counts over everybody."""
+
+    cluster: RedisCluster
+
+    def session(self) -> int:
+        (slot,) = self._of("s")
+        return slot
+
+    def wide(self) -> int:
+        return next(slot for slot in self._of("c") if slot != self.session())
+
+    def _of(self, kind: str) -> list[int]:
+        first = self.cluster.running[0].port
+        keys = [key for node in self.cluster.masters() for key in say(node.port, "KEYS", f"*}}{kind}:*")]
+        return sorted({int(say(first, "CLUSTER", "KEYSLOT", key)) for key in keys})
+
+
+def of_cluster(cluster: RedisCluster) -> dict[str, Harm]:
+    """Masters die, hang, and hand slots over."""
+    slots = Slots(cluster)
+
+    def hand_over() -> None:
+        for slot in (slots.session(), slots.wide()):
+            _hand_over(cluster, slot)
+
+    async def hang_master(team: Team) -> None:
+        master = await asyncio.to_thread(lambda: cluster.master_of(slots.session()))
+        master.pause()
+        await asyncio.sleep(HURTS_S)  # less than the node timeout: nobody takes its place
+        master.resume()
+
+    return {
+        "kill-session-master": _kill_master(cluster, slots.session),
+        "kill-wide-master": _kill_master(cluster, slots.wide),
+        "move-slots": _always(lambda _: asyncio.to_thread(hand_over)),
+        "hang-master": _always(hang_master),
+    }
+
+
+def _kill_master(cluster: RedisCluster, slot_of: Callable[[], int]) -> Harm:
+    async def kill_master(team: Team) -> Fault:
+        await asyncio.to_thread(cluster.wait_until_ok)
+        slot = await asyncio.to_thread(slot_of)
+        old = await asyncio.to_thread(cluster.master_of, slot)
+        began = time.monotonic_ns()
+        cluster.kill9(old)
+        await asyncio.to_thread(cluster.wait_for_new_master_of, slot, old)
+        fault = Fault(began, time.monotonic_ns())
+        await asyncio.to_thread(cluster.restart, old)
+        return fault
+
+    return kill_master
+
+
+def _hand_over(cluster: RedisCluster, slot: int) -> None:
+    """To another master and back, key by key, slowly: meanwhile there is MOVED, ASK and TRYAGAIN."""
+    home = cluster.master_of(slot)
+    for to in (next(node for node in cluster.masters() if node is not home), home):
+        source = cluster.begin_move(slot, to)
+        while cluster.move_some_keys(slot, source, to, 1):
+            time.sleep(AGAIN_S)
+        cluster.finish_move(slot, to)
+
+
+# ---------------------------------------------------------------------- PostgreSQL
+
+
+def of_postgres(server: PostgresServer) -> dict[str, Harm]:
+    """What it has acknowledged it keeps, however it ends."""
+
+    async def stop_immediately(team: Team) -> None:
+        await asyncio.to_thread(server.stop_immediately)
+        await asyncio.to_thread(server.start)
+
+    async def kill9(team: Team) -> None:
+        await asyncio.to_thread(server.kill9)
+        await asyncio.to_thread(server.start)
+
+    async def hang(team: Team) -> None:
+        family = (server.pid, *children_of(server.pid))
+        for pid in family:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(HURTS_S)
+        for pid in family:
+            os.kill(pid, signal.SIGCONT)
+
+    return {"stop-immediately": _always(stop_immediately), "kill9": _always(kill9), "hang": _always(hang)}
 
 
 # ---------------------------------------------------------------------- one file

@@ -25,11 +25,10 @@ PATIENCE_MS: Final = 10_000  # of the first and the last look, which are no part
 
 
 class Fault(Struct, frozen=True):
-    """When harm was done and when it was over. `may_lose`: a server took the place of another."""
+    """When harm was done and when it was over."""
 
     began: int
     ended: int
-    may_lose: bool = False
 
 
 Harm = Callable[["Team"], Awaitable[Fault]]
@@ -152,25 +151,58 @@ async def _complaint(process: asyncio.subprocess.Process) -> str:
     return (await process.stderr.read()).decode()[-3000:]
 
 
-async def record(url: str, harms: Sequence[Harm], race: Race, *, folder: Path) -> Recorded:
-    """Let four workers race for a while; harm the store in their midst, one harm after the other."""
+class Turns:
+    """How often one server took the place of another, and between which instants: also when nobody meant it.
+
+    On a busy machine sentinels, and the nodes of a cluster, take a slow server for a dead one.
+    """
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._known, self._asked_at = 0, 0
+        self.found: list[Failover] = []
+
+    async def ask(self) -> int:
+        """How many there were since it was asked before; they are noted."""
+        known, asked_at = self._known, self._asked_at
+        self._known = await asyncio.to_thread(self._count)
+        self._asked_at = time.monotonic_ns()
+        more = self._known - known if asked_at else 0
+        self.found += [Failover(asked_at, self._asked_at)] * more
+        return more
+
+
+async def record(
+    url: str, harms: Sequence[Harm], race: Race, *, folder: Path, turns: Callable[[], int] = int
+) -> Recorded:
+    """Let four workers race for a while; harm the store in their midst, one harm after the other.
+
+    `turns` counts how often one server has taken the place of another.
+    """
+    changes = Turns(turns)
     async with open_store(url, timeout_ms=PATIENCE_MS) as store:
         counters = Counters(store, race.scale)
         await counters.create(store)
         faults: list[Fault] = []
         async with Team(url, folder, race) as team:
+            await changes.ask()
             team.go()
             for harm in harms:
                 await asyncio.sleep(race.before_s)
+                await changes.ask()
                 faults.append(await harm(team))
+                await changes.ask()
             await asyncio.sleep(race.after_s)
             await team.stop()
+            await changes.ask()
         attempts = [attempt for number in range(WORKERS) for attempt in read_log(team.log(number))]
         last = await _look_when_it_is_quiet(store, counters)
-    failovers = tuple([Failover(fault.began, fault.ended) for fault in faults if fault.may_lose])
     held = {name: found.used for name, found in last.seen.items()}
     return Recorded(
-        History(counters.allowances, (*attempts, last), failovers), tuple(faults), held, frozenset(team.killed)
+        History(counters.allowances, (*attempts, last), tuple(changes.found)),
+        tuple(faults),
+        held,
+        frozenset(team.killed),
     )
 
 

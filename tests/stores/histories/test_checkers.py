@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stores.histories.bounds import check_bounds, lag_that_explains
+from tests.stores.histories.bounds import Loose, check_bounds, lag_that_explains
 from tests.stores.histories.history import (
     Answer,
     Attempt,
@@ -158,7 +158,7 @@ WRONG: dict[str, tuple[History, str]] = {
 def test_what_a_correct_store_can_answer_is_accepted(name: str):
     what, ends_with = RIGHT[name]
     assert find_order(what).lost == {USER: 0}
-    account = check_bounds(what, ended_with={USER: ends_with})[USER]
+    account = check_bounds(what, [USER], ended_with={USER: ends_with})[USER]
     assert (account.counted, account.overshoot) == (ends_with, 0)
 
 
@@ -181,18 +181,33 @@ def test_what_no_correct_store_can_answer_is_rejected(name: str):
 )
 def test_sums_alone_reject_too(what: History, ends_with: int, why: str):
     with pytest.raises(WrongHistory, match=why):
-        check_bounds(what, ended_with={USER: ends_with})
+        check_bounds(what, [USER], ended_with={USER: ends_with})
 
 
 def test_two_refused_at_once_are_right_only_where_both_may_be_charged_for_a_moment():
     """Store.md 10: the wide limits of a cluster may refuse too many for a moment, and never admit too many."""
     both = history(refused("a", (1, 9), 3, amount=2), refused("b", (2, 8), 3, amount=2))
     with pytest.raises(WrongHistory, match="at most 0 of 3"):
-        check_bounds(both, ended_with={USER: 0})
-    assert check_bounds(both, ended_with={USER: 0}, gives_back_within_ns=1)[USER].admitted == 0
+        check_bounds(both, [USER], ended_with={USER: 0})
+    assert check_bounds(both, [USER], ended_with={USER: 0}, loose=Loose())[USER].admitted == 0
+    with pytest.raises(WrongHistory, match="2 user are counted in the end"):
+        check_bounds(both, [USER], ended_with={USER: 2}, loose=Loose())
     apart = history(refused("a", (1, 2), 3, amount=2), refused("b", (8, 9), 3, amount=2))
     with pytest.raises(WrongHistory, match="at most 0 of 3"):
-        check_bounds(apart, ended_with={USER: 0}, gives_back_within_ns=1)
+        check_bounds(apart, [USER], ended_with={USER: 0}, loose=Loose())
+
+
+def test_what_could_not_be_given_back_during_a_fault_may_stay_charged():
+    apart = history(refused("a", (1, 2), 3, amount=2), refused("b", (8, 9), 3, amount=2))
+    with pytest.raises(WrongHistory, match="at most 0 of 3"):
+        check_bounds(apart, [USER], ended_with={USER: 2}, loose=Loose(((3, 7),)))
+    both_fail = check_bounds(apart, [USER], ended_with={USER: 2}, loose=Loose(((0, 1), (1, 9))))[USER]
+    assert (both_fail.admitted, both_fail.counted, both_fail.possible) == (0, 2, 4)
+    with pytest.raises(WrongHistory, match="admitted although at least 3 of 3"):
+        check_bounds(
+            history(take("a", (1, 2), 3, amount=3), take("b", (3, 4), 4)),
+            [USER], ended_with={USER: 4}, loose=Loose(((0, 9),)),
+        )  # fmt: skip
 
 
 def test_one_admission_of_several_counters_is_one_step():
@@ -239,11 +254,11 @@ def test_the_overshoot_after_a_failover_is_computed_and_what_explains_it_too():
         take("a", (1, 2), 1), take("b", (3, 90), 2), take("c", (91, 95), 3), take("d", (121, 122), 2),
         take("e", (123, 124), 3), failovers=failover,
     )  # fmt: skip
-    account = check_bounds(told, ended_with={USER: 3})[USER]
+    account = check_bounds(told, [USER], ended_with={USER: 3})[USER]
     assert (account.admitted, account.overshoot, account.uncounted) == (5, 2, 2)
     assert find_order(told).lost == {USER: 2}
     assert lag_that_explains(told, {USER: 2}, failover_at=100) == 10
-    with pytest.raises(WrongHistory, match="4 user are lost, 1 more than were acknowledged"):
+    with pytest.raises(WrongHistory, match="4 user are lost, and only 3 were acknowledged"):
         lag_that_explains(told, {USER: 4}, failover_at=100)
 
 
@@ -300,7 +315,7 @@ def asks(draw: Any) -> list[Ask]:
 def test_every_history_of_a_correct_counter_is_accepted(calls: list[Ask], allowances: dict[str, int]):
     told, ends_with = simulate(calls, allowances)
     find_order(told)
-    for name, account in check_bounds(told, ended_with=ends_with).items():
+    for name, account in check_bounds(told, COUNTERS, ended_with=ends_with).items():
         assert (account.counted, account.overshoot) == (ends_with[name], 0)
 
 
@@ -310,7 +325,7 @@ def test_every_history_with_a_failover_is_accepted(calls: list[Ask], allowances:
     outside = [each for each in calls if not each.applied - each.before < began < each.applied + each.after]
     told, ends_with = simulate(outside, allowances, failovers=[Failover(began, began + 1)])
     order = find_order(told)
-    for name, account in check_bounds(told, ended_with=ends_with).items():
+    for name, account in check_bounds(told, COUNTERS, ended_with=ends_with).items():
         assert account.overshoot <= order.lost[name] + account.possible
 
 
