@@ -92,17 +92,28 @@ class ClusterServers:
         await self.map.close()
 
     async def evaluate(self, script: Script, bucket: int, now: int, skew: int, asked: Sequence[Any]) -> Reply:
+        owner = self.map.owners[bucket]
+        wire = owner.open_wire if owner is not None else None
         call = ("EVALSHA", script.sha, 1, self._keys.base(bucket), now, skew, *asked)
-        return await self._call(bucket, call, script.text)
+        if wire is None:
+            return await self._call(bucket, call, script.text)
+        try:
+            raw = await wire.call(*call)  # the usual path: nothing else is awaited
+        except StoreUnavailable:
+            self.map.look_soon()
+            raise
+        if isinstance(raw, hiredis.ReplyError):
+            return await self._call(bucket, call, script.text, refusal=str(raw), by=owner)
+        return raw
 
     async def on(self, place: int, *command: Any) -> Reply:
         """One plain command about a key of a bucket, or of META, whoever serves it."""
-        return await self._call(place, command, "")
+        return await self._call(place, command)
 
     async def command(self, *command: Any) -> Reply:
         """PING asks every master, and an owner of every bucket must be known; anything else goes to one of them."""
         if command != ("PING",):
-            return await self._call(0, command, "")
+            return await self._call(0, command)
         missing = [bucket for bucket in range(BUCKETS) if self.map.owners[bucket] is None]
         if missing:
             raise StoreUnavailable(self.map.estranged or f"no node of {self!r} serves {len(missing)} of 256 buckets")
@@ -121,18 +132,12 @@ class ClusterServers:
     async def listen(self, on_push: Callable[[Reply], None]) -> Wire:
         return await (await self._reach(0)).open(on_push)
 
-    async def _call(self, place: int, call: tuple[Any, ...], text: str) -> Reply:
-        """Straight to the node that serves the place; whatever it answers instead is followed."""
-        owner = self.map.owners[place]
-        wire = owner.open_wire if owner is not None else None
-        refusal = None
+    async def _call(
+        self, place: int, call: tuple[Any, ...], text: str = "", *, refusal: str | None = None, by: Member | None = None
+    ) -> Reply:
+        """Ask who serves the place, and follow what is answered instead (`refusal`, `by` a node that was asked)."""
         try:
-            if wire is not None:
-                raw = await wire.call(*call)
-                if not isinstance(raw, hiredis.ReplyError):
-                    return raw
-                refusal = str(raw)
-            return await self._insist(place, call, text, refusal=refusal, by=owner)
+            return await self._insist(place, call, text, refusal=refusal, by=by)
         except StoreUnavailable:
             self.map.look_soon()
             raise
