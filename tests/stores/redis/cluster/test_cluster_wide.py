@@ -150,7 +150,7 @@ def test_an_admission_whose_reply_is_lost_counts_once(redis_cluster_url, loses):
             elsewhere = [make.spend(span=LEVEL, scope=Scope.GLOBAL, over=str(number)) for number in range(20)]
             wide = next(each for each in elsewhere if owners[each.key[0]] is not owners[make.bucket()])
             ask = make.ask(spends=(wide, own), once=True)
-            wire = owners[wide.key[0] if loses == "wide" else ask.bucket].open_wire
+            wire = await store._calls.servers.wire_of(wide.key[0] if loses == "wide" else ask.bucket)
             wire.call("CLIENT", "REPLY", "OFF").add_done_callback(lambda answer: answer.exception())
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 await store.admit(ask)
