@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -16,6 +16,10 @@ from sessionware.errors import ConfigError
 from sessionware.stores.memory import MemoryStore
 from sessionware.stores.redaction import ENCODE_HINT, redacted
 from sessionware.stores.sealing import Sealer
+
+if TYPE_CHECKING:
+    from sessionware.stores.redis.calls import Serve
+    from sessionware.stores.redis.servers import Servers
 
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
@@ -126,16 +130,14 @@ def _open_sqlite(url: str, options: Options) -> Store:
 def _open_redis(url: str, options: Options) -> Store:
     try:
         from sessionware.stores.redis import RedisStore  # noqa: PLC0415  # hiredis is an extra
-        from sessionware.stores.redis.address import read_address  # noqa: PLC0415
         from sessionware.stores.redis.calls import Calls  # noqa: PLC0415
-        from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
     except ModuleNotFoundError as error:
         scheme = url.partition("://")[0]
         raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
-    address = read_address(url)
+    serve, prefix = _redis_servers(url)
     calls = Calls(
-        one_server(address),
-        prefix=address.prefix,
+        serve,
+        prefix=prefix,
         clock=options.clock,
         timeout_ms=options.timeout_ms,
         salt=options.salt,
@@ -161,6 +163,19 @@ def _open_redis_cluster(url: str, options: Options) -> Store:
         salt=options.salt,
     )
     return RedisClusterStore(calls, sealer=options.sealer, org_is_narrow=options.partition == "org")
+
+
+def _redis_servers(url: str) -> tuple[Serve[Servers], str]:
+    """How the servers that `url` names are made, and their prefix."""
+    from sessionware.stores.redis.address import read_address, read_sentinels  # noqa: PLC0415
+    from sessionware.stores.redis.primary import primary  # noqa: PLC0415
+    from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
+
+    if url.partition("://")[0].lower().endswith("+sentinel"):
+        group = read_sentinels(url)
+        return primary(group), group.prefix
+    server = read_address(url)
+    return one_server(server), server.prefix
 
 
 def _open_factory(path: str, options: Options) -> Store:
@@ -198,6 +213,10 @@ _SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
     "rediss": _open_redis,
     "valkey": _open_redis,
     "valkeys": _open_redis,
+    "redis+sentinel": _open_redis,
+    "rediss+sentinel": _open_redis,
+    "valkey+sentinel": _open_redis,
+    "valkeys+sentinel": _open_redis,
     "redis+cluster": _open_redis_cluster,
     "rediss+cluster": _open_redis_cluster,
     "valkey+cluster": _open_redis_cluster,

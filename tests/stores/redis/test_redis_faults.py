@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,47 +19,12 @@ from sessionware.stores.open import open_store
 from sessionware.testing.build import LEVEL, Maker
 from tests.selection import is_selected
 from tests.servers import RedisServer
+from tests.stores.redis.deeds import some_prefix, take, until_it_answers, used
 from tests.stores.redis.faulty_wire import FaultyWire
 
 pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 
 DEADLINE_MS = 100
-
-
-def some_prefix() -> str:
-    return f"test-{secrets.token_hex(8)}:"
-
-
-async def until(what: Callable[[], object], *, within: float = 10.0) -> None:
-    """Wait for a condition, turn by turn of the event loop."""
-    async with asyncio.timeout(within):
-        while not what():
-            await asyncio.sleep(0.01)
-
-
-async def until_it_answers(store: Store, *, within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while True:
-            try:
-                await store.reap(now=store.clock.now(), limit=0)
-            except StoreUnavailable:
-                await asyncio.sleep(0.02)
-            else:
-                return
-
-
-async def used(store: Store, make: Maker, key_name: str = "quota") -> int:
-    """How much of a counter is used, asked without charging."""
-    spend = make.spend(limit=key_name, scope=Scope.GLOBAL, span=LEVEL, cost=0, allowance=1000)
-    answer = await store.admit(make.ask(None, spends=(spend,), touch=False))
-    tally = answer.tallies[0]
-    assert tally is not None
-    return tally.counter.used
-
-
-async def take(store: Store, make: Maker, cost: int = 1, key_name: str = "quota") -> Admitted:
-    spend = make.spend(limit=key_name, scope=Scope.GLOBAL, span=LEVEL, cost=cost, allowance=1000)
-    return await store.admit(make.ask(None, spends=(spend,), touch=False))
 
 
 @asynccontextmanager

@@ -9,15 +9,16 @@ from sessionware.clock import StoreClock
 from sessionware.core.store import Clock
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis.asking import Keys
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import load_scripts
 from sessionware.stores.redis.servers import Servers
 
 MAX_SKEW_MS: Final = 2_000
 
 SomeServers_co = TypeVar("SomeServers_co", bound=Servers, covariant=True)
-Serve = Callable[[Keys, float, StoreClock | None, bytes | None], SomeServers_co]
+Serve = Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], SomeServers_co]
 """Makes the servers of a store: for its keys, with a timeout in seconds, the clock that they set (None: a test's own
-clock stands still), and the salt for an installation that has none yet."""
+clock stands still), the salt for an installation that has none yet, and what a server is told that may have lost it."""
 
 
 class Calls(Generic[SomeServers_co]):
@@ -38,7 +39,8 @@ class Calls(Generic[SomeServers_co]):
         self.scripts = load_scripts()
         self.skew = MAX_SKEW_MS if own is not None else 0
         self.timeout = timeout_ms / 1000
-        self.servers = serve(self.keys, self.timeout, own, salt)
+        self.known = KnownRevocations(self.keys, self.scripts["revoke"], self.clock)
+        self.servers = serve(self.keys, self.timeout, own, salt, self.known)
 
     async def run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
         """Evaluate a script; when the server finds our clock skewed, once more with its time."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
+from weakref import WeakSet
 
 import hiredis
 
@@ -12,8 +13,9 @@ from sessionware.clock import SAMPLES, StoreClock, monotonic_ms
 from sessionware.core.ids import Addresses
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.connecting import connect
 from sessionware.stores.redis.plain import ask, hang_up
-from sessionware.stores.redis.welcome import agree_on_salt, check_server
+from sessionware.stores.redis.welcome import agree_on_salt, check_role, check_server
 from sessionware.stores.redis.wire import Reply, Wire
 
 BUCKETS: Final = 1  # a single server keeps everything in one bucket; a cluster has 256
@@ -22,12 +24,26 @@ START_S: Final = 5.0  # how long the first connection may take, retries included
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts; calls in between fail at once
 CALIBRATE_TICK_S: Final = 1.0  # how often the clock is asked whether it wants a calibration
 
+Greeting = Callable[[Wire], Awaitable[object]]
+
 
 class Node:
-    """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt."""
+    """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt.
 
-    def __init__(
-        self, address: RedisAddress, *, timeout: float, calibrated: StoreClock | None, salt: bytes | None = None
+    A server that moves is looked for by `find` before each connection. `greet` is what a server is told before it is
+    asked anything: it may have lost what it knew.
+    """
+
+    def __init__(  # noqa: PLR0913  # each keyword is one thing that differs between a server, a primary and a master
+        self,
+        address: RedisAddress,
+        *,
+        timeout: float,
+        calibrated: StoreClock | None,
+        salt: bytes | None = None,
+        find: Callable[[], Awaitable[RedisAddress]] | None = None,
+        greet: Greeting | None = None,
+        backoff: Sequence[float] = BACKOFF_S,
     ) -> None:
         self.address = address
         self.addresses: Addresses | None = None
@@ -35,8 +51,12 @@ class Node:
         self._timeout = timeout
         self._clock = calibrated
         self._salt = salt  # what a server without one is given
+        self._find = find
+        self._greet = greet
+        self._backoff = backoff
         self._tls = address.tls_context()
         self._wire: Wire | None = None
+        self._wires: WeakSet[Wire] = WeakSet()  # every connection to the server, subscriptions too
         self._attempt: asyncio.Task[Wire] | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -71,39 +91,55 @@ class Node:
         if wire is not None:
             return wire
         loop = asyncio.get_running_loop()
-        if self._closed:
-            raise StoreUnavailable(f"the store {self.address!r} is closed")
-        if self._attempt is None and loop.time() < self._retry_at:
-            raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
-        try:
-            async with asyncio.timeout(within or self._timeout):
-                return await asyncio.shield(self._begin())
-        except TimeoutError:
-            raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}") from None
-        except ConfigError as error:
-            if self.addresses is None:
-                raise
-            raise StoreUnavailable(str(error)) from error  # it has served us before: not the moment to give up
+        give_up_at = loop.time() + (within or self._timeout)
+        while True:
+            if self._closed:
+                raise StoreUnavailable(f"the store {self.address!r} is closed")
+            if self._attempt is None and loop.time() < self._retry_at:
+                raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
+            attempt = self._begin()
+            await asyncio.wait([attempt], timeout=max(give_up_at - loop.time(), 0))  # who is cancelled leaves it be
+            if not attempt.done():
+                raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}")
+            if attempt.cancelled():
+                continue  # the server was left meanwhile
+            try:
+                return attempt.result()
+            except ConfigError as error:
+                if self.addresses is None:
+                    raise
+                raise StoreUnavailable(str(error)) from error  # it has served us before: not the moment to give up
 
     async def open(self, on_push: Callable[[Reply], None] | None = None) -> Wire:
-        """A connection of its own, authenticated, with nothing checked: for subscriptions."""
-        loop = asyncio.get_running_loop()
-        address = self.address
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                _, wire = await loop.create_connection(
-                    lambda: Wire(timeout=self._timeout if on_push is None else CONNECT_S, on_push=on_push),
-                    address.host, address.port, ssl=self._tls,
-                )  # fmt: skip
-                try:
-                    await self._introduce(wire)
-                except BaseException:
-                    await hang_up(wire)
-                    raise
-        except (OSError, TimeoutError) as error:
-            why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise StoreUnavailable(f"Redis at {address!r} cannot be reached: {why}") from error
+        """A connection of its own, authenticated, with nothing checked but who leads: for subscriptions."""
+        if self._find is not None:
+            self.address = await self._find()
+        wire = await connect(
+            self.address,
+            tls=self._tls,
+            each=self._timeout if on_push is None else CONNECT_S,
+            within=CONNECT_S,
+            on_push=on_push,
+        )
+        self._wires.add(wire)
+        if self._find is not None:
+            try:
+                await check_role(wire, self.address)
+            except BaseException:
+                await hang_up(wire)
+                raise
         return wire
+
+    def leave(self, why: str) -> None:
+        """Drop every connection and every attempt: the next call looks for the server anew, and at once."""
+        for wire in list(self._wires):
+            wire.close(why)
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+        self._why = why
+        self._failures = 0
+        self._retry_at = 0.0
 
     async def close(self) -> None:
         """Drop the connection and whatever attempt is under way; returns when the sockets are closed."""
@@ -132,8 +168,8 @@ class Node:
 
     def _settle(self, attempt: asyncio.Task[Wire]) -> None:
         """Note how an attempt went, so that nobody waits for a server that has just been found away."""
-        self._attempt = None
-        loop = asyncio.get_running_loop()
+        if self._attempt is attempt:
+            self._attempt = None
         if attempt.cancelled():
             return
         error = attempt.exception()
@@ -141,7 +177,7 @@ class Node:
             self._failures = 0
             return
         self._why = str(error)
-        self._retry_at = loop.time() + BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        self._retry_at = asyncio.get_running_loop().time() + self._backoff[min(self._failures, len(self._backoff) - 1)]
         self._failures += 1
 
     async def _connect(self) -> Wire:
@@ -154,6 +190,8 @@ class Node:
                     wire, self.address, buckets=BUCKETS, known=self.addresses, salt=self._salt
                 )
                 await self._calibrate(wire)
+                if self._greet is not None:
+                    await self._greet(wire)
         except TimeoutError:
             await hang_up(wire)
             raise StoreUnavailable(f"Redis at {self.address!r} connected but did not answer in time") from None
@@ -169,17 +207,6 @@ class Node:
         if self._clock is not None and self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(CALIBRATE_TICK_S, self._keep_time)
         return wire
-
-    async def _introduce(self, wire: Wire) -> None:
-        address = self.address
-        try:
-            if address.password:
-                user = (address.username,) if address.username else ()
-                await ask(wire, "AUTH", *user, address.password)
-            if address.db:
-                await ask(wire, "SELECT", address.db)
-        except (ConfigError, StoreUnavailable) as error:
-            raise type(error)(f"store {address!r}: {error}") from error
 
     async def _calibrate(self, wire: Wire, samples: int = SAMPLES) -> None:
         if self._clock is None:

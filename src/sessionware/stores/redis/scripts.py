@@ -37,11 +37,16 @@ RARELY: Final = ("operations", "showing", "ending", "making")
 RARELY_USED: Final = "first_answer, keep_answer, shown_link, count_binding, sweep_for_levels, room_for, make"
 
 
+# What must not come back when a replica takes over: revocations, ends, the old ids of rotated sessions.
+LASTING: Final = frozenset({"revoke", "delete", "move"})
+
+
 class Script(Struct, frozen=True):
     """One script: its whole text, and the name by which the server knows it."""
 
     text: str
     sha: str
+    is_lasting: bool = False
 
 
 def load_scripts() -> dict[str, Script]:
@@ -55,5 +60,5 @@ def load_scripts() -> dict[str, Script]:
     for name, parts in PARTS.items():
         text = "\n".join(texts[part] for part in parts)
         # The server's own name for a script is its SHA-1; nothing here depends on its strength.
-        scripts[name] = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+        scripts[name] = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest(), name in LASTING)
     return scripts

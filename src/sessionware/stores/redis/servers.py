@@ -13,6 +13,7 @@ from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.wire import Reply, Wire
 
@@ -52,11 +53,16 @@ class Servers(Protocol):
         ...
 
 
-def one_server(address: RedisAddress) -> Callable[[Keys, float, StoreClock | None, bytes | None], OneServer]:
+def one_server(
+    address: RedisAddress,
+) -> Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], OneServer]:
     """How `Calls` makes the only server of a store."""
 
-    def serve(keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None) -> OneServer:
-        return OneServer(Node(address, timeout=timeout, calibrated=calibrated, salt=salt), keys)
+    def serve(
+        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, known: KnownRevocations
+    ) -> OneServer:
+        node = Node(address, timeout=timeout, calibrated=calibrated, salt=salt, greet=known.repeat)
+        return OneServer(node, keys)
 
     return serve
 

@@ -50,7 +50,7 @@ class RedisStore:
         self._run = calls.run
         self._servers = calls.servers
         self._sealer = sealer or Sealer()
-        self._subscription = Subscription(self._servers, calls.keys)
+        self._subscription = Subscription(self._servers, calls.keys, calls.known)
 
     @property
     def addresses(self) -> Addresses:
@@ -191,6 +191,7 @@ class RedisStore:
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
         raw, more = await self._run("revoke", bucket, now, telling.revocation(revocation))
+        self._calls.known.note(revocation)
         await self._servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         return [*ended, *(await self.revoke_in(bucket, revocation, now=now) if more else ())]

@@ -9,13 +9,14 @@ from typing import Final
 
 import hiredis
 
-from sessionware.core.facts import Event, OrgLimitsNow
+from sessionware.core.facts import Event, OrgLimitsNow, Revoked
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.broadcast import Broadcast, Watch
 from sessionware.stores.codec import unpack_overrides
 from sessionware.stores.redis import answers
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.plain import ask, hang_up
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.servers import Servers
 from sessionware.stores.redis.wire import Reply
 
@@ -28,9 +29,10 @@ log = logging.getLogger("sessionware.store")
 class Subscription:
     """One subscription per store object, made when somebody first watches, remade when it breaks."""
 
-    def __init__(self, servers: Servers, keys: Keys) -> None:
+    def __init__(self, servers: Servers, keys: Keys, known: KnownRevocations) -> None:
         self._servers = servers
         self._keys = keys
+        self._known = known
         self._orgs: dict[bytes, OrgLimitsNow] = {}
         self._broadcast = Broadcast(lambda: tuple(self._orgs.values()))
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +92,8 @@ class Subscription:
             return
         if isinstance(event, OrgLimitsNow):
             self._orgs[event.org] = event
+        if isinstance(event, Revoked):
+            self._known.note(event.revocation)
         if event is not None:
             self._broadcast.publish(event)
 

@@ -1,0 +1,111 @@
+"""The only place that remembers revocations, to say them again to a server that has lost them.
+
+A replica that takes over may lack the last writes, a server without persistence comes back empty: what this worker
+revoked, or heard that others revoked, is compared and repeated before the worker asks such a server anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+import hiredis
+
+from sessionware.core.facts import OwnerRevocation, Revocation, TokenRevocation
+from sessionware.core.store import Clock
+from sessionware.errors import StoreUnavailable
+from sessionware.stores.redis import telling
+from sessionware.stores.redis.asking import Keys
+from sessionware.stores.redis.plain import ask
+from sessionware.stores.redis.scripts import Script
+from sessionware.stores.redis.wire import Wire
+
+REMEMBERED_MAX: Final = 10_000  # tokens, and as many owners: a megabyte or two; the oldest are forgotten first
+AT_ONCE: Final = 500  # compared or repeated in one write: a few milliseconds of the server's time
+
+log = logging.getLogger("sessionware.store")
+
+
+class KnownRevocations:
+    """Revocations that this worker knows and that are still in force."""
+
+    def __init__(self, keys: Keys, script: Script, clock: Clock) -> None:
+        self._keys = keys
+        self._script = script
+        self._clock = clock
+        self._tokens: dict[bytes, int] = {}  # until when each is refused
+        self._owners: dict[tuple[int, bytes], int] = {}  # before when each is refused
+
+    def note(self, revocation: Revocation) -> None:
+        """Remember it; an earlier instant takes nothing back."""
+        match revocation:
+            case TokenRevocation(token, until):
+                self._tokens[token] = max(until, self._tokens.pop(token, until))
+                _forget_oldest(self._tokens)
+            case OwnerRevocation(bucket, owner, before):
+                self._owners[bucket, owner] = max(before, self._owners.pop((bucket, owner), before))
+                _forget_oldest(self._owners)
+
+    async def repeat(self, wire: Wire, buckets: Collection[int] = (0,)) -> int:
+        """Say again what this server, which holds these buckets, does not know; answers how much that was.
+
+        Raises StoreUnavailable. Sessions that end by it are handed out by `reap`, as if the worker had died.
+        """
+        lost = 0
+        for batch in _batches(self._in_force(buckets)):
+            stands = await asyncio.gather(*[self._stands(wire, *each) for each in batch])
+            missing = [each for each, is_known in zip(batch, stands, strict=True) if not is_known]
+            await asyncio.gather(*[self._say(wire, *each) for each in missing])
+            lost += len(missing)
+        if lost:
+            log.warning("the server had lost %d revocations: a failover, or a restart without its data", lost)
+        return lost
+
+    def _in_force(self, buckets: Collection[int]) -> list[tuple[int, Revocation]]:
+        """What is refused in each of these buckets: a token in all of them, an owner in one."""
+        now = self._clock.now()
+        self._tokens = {token: until for token, until in self._tokens.items() if until > now}
+        owners = [
+            (bucket, OwnerRevocation(bucket, owner, before))
+            for (bucket, owner), before in self._owners.items()
+            if bucket in buckets
+        ]
+        tokens = [TokenRevocation(token, until) for token, until in self._tokens.items()]
+        return owners + [(bucket, token) for token in tokens for bucket in buckets]
+
+    async def _stands(self, wire: Wire, bucket: int, revocation: Revocation) -> bool:
+        match revocation:
+            case TokenRevocation(token, until):
+                return _reaches(await ask(wire, "ZSCORE", f"{self._keys.base(bucket)}t", token.hex()), until)
+            case OwnerRevocation(_, owner, before):
+                return _reaches(await ask(wire, "HGET", f"{self._keys.base(bucket)}o:{owner.hex()}", "nb"), before)
+
+    async def _say(self, wire: Wire, bucket: int, revocation: Revocation) -> None:
+        asked = [1, self._keys.base(bucket), self._clock.now(), 0, *telling.revocation(revocation)]
+        more = 1
+        while more:
+            raw = await wire.call("EVALSHA", self._script.sha, *asked)
+            if isinstance(raw, hiredis.ReplyError) and str(raw).startswith("NOSCRIPT"):
+                raw = await wire.call("EVAL", self._script.text, *asked)
+            if isinstance(raw, hiredis.ReplyError):
+                raise StoreUnavailable(f"Redis refused a revocation that it had lost: {raw}")
+            _, more = raw
+
+
+def _batches(revocations: Sequence[tuple[int, Revocation]]) -> Iterator[Sequence[tuple[int, Revocation]]]:
+    for start in range(0, len(revocations), AT_ONCE):
+        yield revocations[start : start + AT_ONCE]
+
+
+def _reaches(known: bytes | None, instant: int) -> bool:
+    try:
+        return known is not None and float(known) >= instant
+    except ValueError:
+        return False
+
+
+def _forget_oldest(remembered: dict[Any, int]) -> None:
+    if len(remembered) > REMEMBERED_MAX:
+        del remembered[next(iter(remembered))]
