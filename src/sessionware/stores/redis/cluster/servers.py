@@ -22,7 +22,7 @@ from sessionware.stores.redis.cluster.topology import BUCKETS, META, read_moved
 from sessionware.stores.redis.node import START_S
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
-from sessionware.stores.redis.welcome import agree_on_salt
+from sessionware.stores.redis.welcome import AnotherInstallation, agree_on_salt
 from sessionware.stores.redis.wire import Reply, Wire
 
 HOPS_MAX: Final = 3  # to other nodes for one call; a map that changes faster is no map
@@ -39,9 +39,10 @@ def cluster_servers(
     """How `Calls` makes the servers of a cluster."""
 
     def serve(
-        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, _: KnownRevocations
+        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, known: KnownRevocations
     ) -> ClusterServers:
-        return ClusterServers(address, keys, timeout=timeout, calibrated=calibrated, salt=salt)
+        cluster = ClusterMap(address, keys, timeout=timeout, calibrated=calibrated, known=known)
+        return ClusterServers(cluster, timeout=timeout, calibrated=calibrated, salt=salt)
 
     return serve
 
@@ -50,12 +51,17 @@ class ClusterServers:
     """All buckets on the masters of a cluster. `seen` counts the answers that sent a call elsewhere."""
 
     def __init__(
-        self, address: ClusterAddress, keys: Keys, *, timeout: float, calibrated: StoreClock | None, salt: bytes | None
+        self,
+        cluster: ClusterMap,
+        *,
+        timeout: float,
+        calibrated: StoreClock | None,
+        salt: bytes | None,
     ) -> None:
-        self.map = ClusterMap(address, keys, timeout=timeout, calibrated=calibrated)
+        self.map = cluster
         self.seen: Counter[str] = Counter()
-        self._address = address
-        self._keys = keys
+        self._address = cluster.address
+        self._keys = cluster.keys
         self._timeout = timeout
         self._clock = calibrated
         self._salt = salt
@@ -95,17 +101,28 @@ class ClusterServers:
         await self.map.close()
 
     async def evaluate(self, script: Script, bucket: int, now: int, skew: int, asked: Sequence[Any]) -> Reply:
+        owner = self.map.owners[bucket]
+        wire = owner.open_wire if owner is not None else None
         call = ("EVALSHA", script.sha, 1, self._keys.base(bucket), now, skew, *asked)
-        return await self._call(bucket, call, script.text)
+        if wire is None:
+            return await self._call(bucket, call, script.text)
+        try:
+            raw = await wire.call(*call)  # the usual path: nothing else is awaited
+        except StoreUnavailable:
+            self.map.look_soon()
+            raise
+        if isinstance(raw, hiredis.ReplyError):
+            return await self._call(bucket, call, script.text, refusal=str(raw), by=owner)
+        return raw
 
     async def on(self, place: int, *command: Any) -> Reply:
         """One plain command about a key of a bucket, or of META, whoever serves it."""
-        return await self._call(place, command, "")
+        return await self._call(place, command)
 
     async def command(self, *command: Any) -> Reply:
         """PING asks every master, and an owner of every bucket must be known; anything else goes to one of them."""
         if command != ("PING",):
-            return await self._call(0, command, "")
+            return await self._call(0, command)
         missing = [bucket for bucket in range(BUCKETS) if self.map.owners[bucket] is None]
         if missing:
             raise StoreUnavailable(self.map.estranged or f"no node of {self!r} serves {len(missing)} of 256 buckets")
@@ -124,18 +141,16 @@ class ClusterServers:
     async def listen(self, on_push: Callable[[Reply], None]) -> Wire:
         return await (await self._reach(0)).open(on_push)
 
-    async def _call(self, place: int, call: tuple[Any, ...], text: str) -> Reply:
-        """Straight to the node that serves the place; whatever it answers instead is followed."""
-        owner = self.map.owners[place]
-        wire = owner.open_wire if owner is not None else None
-        refusal = None
+    async def _call(
+        self, place: int, call: tuple[Any, ...], text: str = "", *, refusal: str | None = None, by: Member | None = None
+    ) -> Reply:
+        """Ask who serves the place, and follow what is answered instead (`refusal`, `by` a node that was asked)."""
         try:
-            if wire is not None:
-                raw = await wire.call(*call)
-                if not isinstance(raw, hiredis.ReplyError):
-                    return raw
-                refusal = str(raw)
-            return await self._insist(place, call, text, refusal=refusal, by=owner)
+            async with asyncio.timeout(self._timeout):
+                return await self._insist(place, call, text, refusal=refusal, by=by)
+        except TimeoutError:
+            self.map.look_soon()
+            raise StoreUnavailable(f"{self!r} did not answer within {self._timeout * 1000:.0f} ms") from None
         except StoreUnavailable:
             self.map.look_soon()
             raise
@@ -143,7 +158,8 @@ class ClusterServers:
     async def _insist(
         self, place: int, call: tuple[Any, ...], text: str, *, refusal: str | None, by: Member | None
     ) -> Reply:
-        give_up_at = asyncio.get_running_loop().time() + self._timeout
+        # A little before the deadline: who waits for a move must be told that nothing ran.
+        give_up_at = asyncio.get_running_loop().time() + self._timeout * 0.9
         hops = 0
         while True:
             if refusal is not None and by is not None:
@@ -247,10 +263,9 @@ class ClusterServers:
             return
         try:
             await self._agree()
-        except StoreUnavailable as error:
-            if "another installation" in str(error):
-                log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
-                self.map.estrange(str(error))
+        except AnotherInstallation as error:
+            log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
+            self.map.estrange(str(error))
             raise
 
     async def _agree(self) -> None:

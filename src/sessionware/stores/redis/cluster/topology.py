@@ -49,7 +49,7 @@ def read_slots(reply: Any, *, slots: Sequence[int], asked: Place) -> Layout:
             for number, slot in enumerate(slots):
                 if first <= slot <= last:
                     owners[number] = place
-    except (TypeError, ValueError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, IndexError) as error:
         raise ValueError("this is no answer to CLUSTER SLOTS") from error
     return Layout(tuple(owners), frozenset(masters), frozenset(others - masters))
 
