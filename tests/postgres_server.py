@@ -10,6 +10,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,7 +79,8 @@ def _template() -> Path:
     _give_to_the_server(path)
     data = path / "data"
     subprocess.run(
-        [postgres_binary("initdb"), "-D", data, "-U", USER, "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C"],
+        [postgres_binary("initdb"), "-D", data, "-U", USER, "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C",
+         "--wal-segsize=1"],
         check=True, capture_output=True, **_as_the_server(),
     )  # fmt: skip
     return data
@@ -167,7 +169,8 @@ class PostgresServer:
 
     def thaw(self) -> None:
         for pid in (*children_of(self.pid), self.pid):
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it if it runs, and start it on the same port."""
@@ -194,20 +197,23 @@ class PostgresServer:
         self.restart()
 
     def close(self) -> None:
-        self.stop()
+        """End it without a checkpoint: nothing of it is needed any more."""
+        self.stop_immediately()
         self._folder.cleanup()
 
     def _make_data(self) -> None:
         Path(self._folder.name).chmod(0o755)
-        shutil.copytree(_template(), self.data)
+        # With owners and modes; shutil.copytree takes five times as long for these thousand files.
+        subprocess.run(["cp", "-a", str(_template()), str(self.data)], check=True)
         if self._standby:
             (self.data / "standby.signal").touch()
-        _give_to_the_server(self.data)
 
     def _end_by(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return
+        if self._process.poll() is None:
+            self.thaw()
+        process, self._process = self._process, None
         process.send_signal(number)
         try:
             process.wait(STOP_WITHIN_S)
