@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from sessionware.core.admission import Outcome
-from sessionware.core.facts import Acknowledged, Settled, TokenRevocation
+from sessionware.core.facts import Acknowledged, Settled, TokenRevocation, Touched
 from sessionware.core.ledger import Scope
 from sessionware.core.store import ENDED_KEEP_MS, ENDED_MAX, OPERATION_KEEP_MS, Log, Store
 from sessionware.stores.open import open_store
@@ -154,5 +154,23 @@ def test_a_reap_of_many_sessions_hands_over_each_once(url):
             clock.advance(max(ENDED_KEEP_MS, OPERATION_KEEP_MS))
             await store.reap(now=clock.now(), limit=1000)
             assert await rows_of(connection) == {}
+
+    asyncio.run(main())
+
+
+def test_thousands_of_facts_at_once_are_booked_in_their_order(url):
+    """A slice holds few locks: the server's table of locks is shared by all workers."""
+
+    async def main():
+        async with opened(url) as (store, connection):
+            make = Maker.of(store)
+            sessions = [make.session(f"work-{number}") for number in range(10)]
+            for session in sessions:
+                await store.create(make.new(session), operation=make.operation(), now=make.now)
+            missing = make.session("missing")
+            facts = [Touched(each.key, make.now, 1) for _ in range(200) for each in [*sessions, missing]]
+            assert await store.record(facts, now=make.now) == ([True] * 10 + [False]) * 200
+            assert await connection.fetchval("SELECT array_agg(DISTINCT hits) FROM sessions") == [200]
+            assert await store.record([], now=make.now) == []
 
     asyncio.run(main())

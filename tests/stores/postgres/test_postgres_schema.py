@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,8 @@ from msgspec.structs import replace
 from sessionware.core.ids import Addresses
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.postgres.address import PostgresAddress, read_address
-from sessionware.stores.postgres.schema import VERSION, ddl
+from sessionware.stores.postgres.connecting import connect
+from sessionware.stores.postgres.schema import VERSION, ddl, update
 from sessionware.stores.postgres.server import Server, apply_schema
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
@@ -134,6 +136,71 @@ def test_a_schema_from_the_future_is_refused() -> None:
         await start(address)
         await connection.execute("UPDATE schema_version SET version = version + 1")
         with pytest.raises(ConfigError, match=f"schema version {VERSION + 1}, this program knows up to {VERSION}"):
+            await start(address)
+
+    on_a_new_server(scenario)
+
+
+STEP = "ALTER TABLE orgs ADD COLUMN note text NOT NULL DEFAULT 'kept'; CREATE TABLE two (two int)"
+
+
+@asynccontextmanager
+async def joined(address: PostgresAddress) -> AsyncIterator[Any]:
+    connection, _ = await connect(address, call_ms=DEADLINE_S * 1000)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def test_an_older_schema_is_brought_up_to_date_once_by_several_workers() -> None:
+    """Store.md 27: the salt and what was stored stay."""
+
+    async def scenario(address: PostgresAddress, connection: Any) -> None:
+        addresses = await start(address)
+        await connection.execute("INSERT INTO orgs VALUES ($1, '{}', '{}')", b"o" * 16)
+        steps = {VERSION: STEP, VERSION + 1: "CREATE TABLE three (three int)"}
+
+        async def worker() -> int | None:
+            async with joined(address) as own:
+                return await update(own, address, steps=steps, to=VERSION + 2)
+
+        assert VERSION in await asyncio.gather(*[worker() for _ in range(4)])
+        assert await connection.fetchval("SELECT version FROM schema_version") == VERSION + 2
+        assert await connection.fetchval("SELECT note FROM orgs") == "kept"
+        assert await connection.fetchval("SELECT salt FROM installation") == addresses.salt
+
+    on_a_new_server(scenario)
+
+
+def test_a_migration_that_fails_half_way_leaves_the_old_schema_in_service() -> None:
+    async def scenario(address: PostgresAddress, connection: Any) -> None:
+        await start(address)
+        before = await contents(connection, "sessionware")
+        async with joined(address) as own:
+            with pytest.raises(asyncpg.PostgresError, match="nonsense"):
+                await update(own, address, steps={VERSION: STEP, VERSION + 1: "nonsense"}, to=VERSION + 2)
+        assert await contents(connection, "sessionware") == before
+        await start(address)
+
+    on_a_new_server(scenario)
+
+
+def test_an_old_schema_is_named_where_it_may_not_be_changed() -> None:
+    async def scenario(address: PostgresAddress, _: Any) -> None:
+        await start(address)
+        async with joined(address) as own:
+            with pytest.raises(ConfigError, match="create=no, and its schema is missing or old"):
+                await update(own, replace(address, create=False), steps={VERSION: STEP}, to=VERSION + 1)
+
+    on_a_new_server(scenario)
+
+
+def test_a_schema_without_its_version_is_refused() -> None:
+    async def scenario(address: PostgresAddress, connection: Any) -> None:
+        await start(address)
+        await connection.execute("DELETE FROM schema_version")
+        with pytest.raises(ConfigError, match="the table schema_version is empty: restore it from a backup"):
             await start(address)
 
     on_a_new_server(scenario)

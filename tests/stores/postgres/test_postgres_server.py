@@ -1,76 +1,30 @@
-"""Connections to PostgreSQL when the server, the network or the operator does not do what we hoped."""
+"""Connections to PostgreSQL that stand, when the server or the network does not."""
 
 import asyncio
-import logging
-import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import asyncpg
 import pytest
 from msgspec.structs import replace
 
 from sessionware.clock import StoreClock
-from sessionware.errors import ConfigError, StoreUnavailable
-from sessionware.stores.postgres.address import PostgresAddress, read_address
+from sessionware.errors import StoreUnavailable
+from sessionware.stores.postgres.address import read_address
 from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.postgres.server import OTHER_LINES, Server
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
+from tests.stores.postgres.connected import (
+    DEADLINE_S,
+    SLEEP,
+    connected,
+    first_error,
+    schema_of_its_own,
+    superuser,
+    until_it_answers,
+)
 from tests.stores.redis.faulty_wire import FaultyWire
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
-
-DEADLINE_S = 0.25
-SLEEP = "SELECT pg_sleep($1::float8)"
-
-
-def schema_of_its_own(url: str) -> PostgresAddress:
-    return replace(read_address(url), schema=f"test_{secrets.token_hex(8)}")
-
-
-@asynccontextmanager
-async def connected(address: PostgresAddress, **options: Any) -> AsyncIterator[Server]:
-    server = Server(address, timeout=DEADLINE_S, calibrated=StoreClock(), **options)
-    try:
-        await server.start()
-        yield server
-    finally:
-        await server.close()
-
-
-@asynccontextmanager
-async def superuser(url: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def until_it_answers(server: Server, *, within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while True:
-            try:
-                await server.call("SELECT 1")
-                await server.call("SELECT 1", admitting=True)
-            except StoreUnavailable:
-                await asyncio.sleep(0.02)
-            else:
-                return
-
-
-async def first_error(server: Server, statement: str, *, within: float = 5.0) -> StoreUnavailable:
-    """Repeat a statement until it fails."""
-    async with asyncio.timeout(within):
-        while True:
-            try:
-                await server.call(statement)
-            except StoreUnavailable as error:
-                return error
-            await asyncio.sleep(0.01)
 
 
 def test_a_statement_that_takes_too_long_ends_on_the_server_and_the_connection_lives(postgres_url: str) -> None:
@@ -213,121 +167,6 @@ def test_service_is_back_soon_after_the_server_was_stopped_under_load(how: str) 
         asyncio.run(scenario(postgres))
 
 
-def test_a_server_that_recovers_longer_is_waited_for_at_the_start() -> None:
-    """A35: the database and the workers start together."""
-
-    async def scenario(postgres: PostgresServer) -> None:
-        address = replace(read_address("postgresql://postgres@h/postgres"), hosts=(("127.0.0.1", postgres.port),))
-        server = Server(address, timeout=DEADLINE_S, calibrated=None)
-        starting = asyncio.create_task(server.start())
-        await asyncio.sleep(0.3)
-        await asyncio.to_thread(postgres.start)
-        await starting
-        await server.close()
-
-    with PostgresServer() as postgres:
-        postgres.stop()
-        asyncio.run(scenario(postgres))
-
-
-def test_nobody_listening_is_said_within_five_seconds() -> None:
-    """A35: a clear error, not a hang."""
-
-    async def scenario() -> None:
-        begun = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/db.* cannot be reached"):
-            async with connected(read_address("postgresql://127.0.0.1:1/db")):
-                pass
-        assert time.monotonic() - begun < 8
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"password": "wrong-secret"}, "password authentication failed .*check the user, the password"),
-        ({"password": ""}, "password"),
-        ({"user": "nobody_known"}, "check the user, the password"),
-        ({"database": "missing"}, r"make it \(createdb missing\) or name another"),
-        ({"sslmode": "require"}, "the server speaks no TLS, which sslmode=require asks for"),
-    ],
-)
-def test_who_is_not_welcome_is_told_why_at_once_and_no_secret_is_shown(
-    change: dict[str, Any], says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ST-07, ENC-03, A35."""
-    monkeypatch.delenv("PGPASSWORD", raising=False)
-
-    async def scenario(postgres: PostgresServer) -> ConfigError:
-        async with superuser(postgres.url) as connection:
-            await connection.execute("ALTER USER postgres PASSWORD 'right-secret'")
-        postgres.ask_for_passwords()
-        address = replace(read_address(postgres.url), password="right-secret")
-        async with connected(address) as server:
-            assert await server.call("SELECT 1") == [(1,)]
-        begun = time.monotonic()
-        with pytest.raises(ConfigError, match=says) as caught:
-            async with connected(replace(address, **change)):
-                pass
-        assert time.monotonic() - begun < 3
-        return caught.value
-
-    with PostgresServer() as postgres, caplog.at_level(logging.DEBUG):
-        error = asyncio.run(scenario(postgres))
-    assert "secret" not in f"{error} {error.__cause__} {caplog.text}"
-
-
-def test_a_server_without_a_free_slot_is_away_and_says_so() -> None:
-    """C34: not a mistake in the settings."""
-
-    async def scenario(postgres: PostgresServer) -> None:
-        server = Server(read_address(postgres.url), timeout=DEADLINE_S, calibrated=None)
-        await server.start()
-        async with superuser(postgres.url), superuser(postgres.url):
-            with pytest.raises(StoreUnavailable, match=r"no free connection slot .*raise max_connections"):
-                await asyncio.gather(*[server.call(SLEEP, 0.1) for _ in range(OTHER_LINES)])
-            assert await server.call("SELECT 1", admitting=True) == [(1,)]
-        await until_it_answers(server)
-        await server.close()
-
-    with PostgresServer("max_connections=4", "superuser_reserved_connections=0", "max_wal_senders=0") as postgres:
-        asyncio.run(scenario(postgres))
-
-
-def test_a_standby_is_refused_at_the_start() -> None:
-    """Store.md 27: with one host there is nothing to wait for."""
-
-    async def scenario(postgres: PostgresServer) -> None:
-        with pytest.raises(ConfigError, match=r"the server is a standby: name the primary, or all servers"):
-            async with connected(read_address(postgres.url)):
-                pass
-
-    with PostgresServer(standby=True) as postgres:
-        asyncio.run(scenario(postgres))
-
-
-def test_of_several_hosts_the_one_that_takes_writes_is_found_and_followed() -> None:
-    """C27: failover without a restart."""
-
-    async def scenario(first: PostgresServer, second: PostgresServer) -> None:
-        hosts = (("127.0.0.1", second.port), ("127.0.0.1", first.port))
-        async with connected(replace(read_address(first.url), hosts=hosts)) as server:
-            port = "SELECT current_setting('port')::int"
-            assert await server.call(port) == [(first.port,)]
-            await asyncio.to_thread(first.stop_immediately)
-            with pytest.raises(StoreUnavailable):
-                await server.call(port)
-            with pytest.raises(StoreUnavailable):
-                await server.call(port)
-            await asyncio.to_thread(second.promote)
-            await until_it_answers(server)
-            assert await server.call(port) == [(second.port,)]
-
-    with PostgresServer() as first, PostgresServer(standby=True) as second:
-        asyncio.run(scenario(first, second))
-
-
 def test_a_server_that_becomes_read_only_is_left_until_it_takes_writes_again() -> None:
     """After a failover the name may point to a standby; a full disk makes some services read only."""
 
@@ -344,18 +183,6 @@ def test_a_server_that_becomes_read_only_is_left_until_it_takes_writes_again() -
             await other.execute("SELECT pg_reload_conf()")
             await until_it_answers(server)
             await server.call("INSERT INTO notes VALUES ('x')")
-
-    with PostgresServer() as postgres:
-        asyncio.run(scenario(postgres))
-
-
-def test_a_database_of_another_encoding_is_refused() -> None:
-    async def scenario(postgres: PostgresServer) -> None:
-        async with superuser(postgres.url) as connection:
-            await connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
-        with pytest.raises(ConfigError, match="encoding LATIN1, UTF8 is needed: createdb --encoding=UTF8"):
-            async with connected(replace(read_address(postgres.url), database="latin")):
-                pass
 
     with PostgresServer() as postgres:
         asyncio.run(scenario(postgres))

@@ -31,6 +31,7 @@ class Waiting(Struct, gc=False):
     ask: Admission
     asked: Asked
     answer: asyncio.Future[Admitted]
+    is_repeated: bool = False
 
 
 class Batches:
@@ -110,30 +111,29 @@ class Batches:
             _fail(batch, StoreUnavailable("an admission was asked for, and its answer never read"))
             raise
         else:
-            for waiting, own in zip(batch, _own_rows(rows, len(batch)), strict=True):
-                await self._hand_over(waiting, own)
+            own = _own_rows(rows, len(batch))
+            late = [waiting for waiting, its in zip(batch, own, strict=True) if not self._answer(waiting, its)]
+            if late:
+                await self._send(self._asked_again(late, own))
 
-    async def _hand_over(self, waiting: Waiting, rows: Sequence[Row]) -> None:
+    def _answer(self, waiting: Waiting, rows: Sequence[Row]) -> bool:
+        """Hand over one answer; False when the server found our clock skewed, and it must be asked again."""
+        if is_skewed(rows) and not waiting.is_repeated:
+            return waiting.answer.done()
         if waiting.answer.done():
-            return
-        if is_skewed(rows):
-            self._calls.believe(rows)
-            later = waiting.ask.at(self._clock.now())
-            again = Waiting(later, asking.admission(later, self._sealer), waiting.answer)
-            try:
-                rows = self._calls.steady(await self._calls.perform(FUNCTION, together([again]), admitting=True))
-            except StoreUnavailable as error:
-                _fail([waiting], error)
-                return
-            waiting = again
-        if waiting.answer.done():
-            return
+            return True
         try:
-            answer = answers.admitted(rows, waiting.ask, self._sealer)
-        except (PayloadUnreadable, *answers.DAMAGED) as error:
+            waiting.answer.set_result(answers.admitted(self._calls.steady(rows), waiting.ask, self._sealer))
+        except (PayloadUnreadable, StoreUnavailable, *answers.DAMAGED) as error:
             waiting.answer.set_exception(error)
-        else:
-            waiting.answer.set_result(answer)
+        return True
+
+    def _asked_again(self, late: Sequence[Waiting], own: Sequence[Sequence[Row]]) -> list[Waiting]:
+        """The same questions at the server's time."""
+        self._calls.believe(next(rows for rows in own if is_skewed(rows)))
+        now = self._clock.now()
+        again = [(waiting.ask.at(now), waiting.answer) for waiting in late]
+        return [Waiting(ask, asking.admission(ask, self._sealer), answer, is_repeated=True) for ask, answer in again]
 
 
 def together(batch: Sequence[Waiting]) -> Question:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -12,10 +12,10 @@ import asyncpg
 from sessionware.core.ids import SALT_BYTES, Addresses
 from sessionware.errors import ConfigError
 from sessionware.stores.postgres.address import PostgresAddress
-from sessionware.stores.postgres.scripts import functions_text, schema_text, script
+from sessionware.stores.postgres.scripts import functions_text, schema_text
 
 VERSION: Final = 1
-STEPS: Final[Mapping[int, str]] = {}  # from version -> the .sql file that leads to the next one
+STEPS: Final[Mapping[int, str]] = {}  # from version -> what leads to the next one: {1: script("from-1.sql")}
 BUCKETS: Final = 1  # one server keeps everything in one bucket
 MAKE_S: Final = 30.0  # making or changing a schema, and waiting for another worker that does
 COMMAND: Final = "sessionware schema postgres --apply"
@@ -37,18 +37,21 @@ async def join(connection: Any, address: PostgresAddress, *, salt: bytes | None)
         return await _found(connection, address, salt)
 
 
-async def update(connection: Any, address: PostgresAddress) -> int | None:
-    """Make the schema, or bring it to VERSION; the version that stood there before, None for none.
+async def update(
+    connection: Any, address: PostgresAddress, *, steps: Mapping[int, str] = STEPS, to: int = VERSION
+) -> int | None:
+    """Make the schema, or bring it to version `to`; the version that stood there before, None for none.
 
+    `steps` maps a version to the SQL that leaves it. All in one transaction: what fails leaves the old version.
     Raises ConfigError when that is needed and not allowed, or when the schema is not ours.
     """
     async with asyncio.timeout(MAKE_S):
-        version = await _version(connection, address)
-        if version == VERSION:
+        version = await _version(connection, address, known=to)
+        if version == to:
             return version
         if not address.create:
             raise ConfigError(f"store {address!r}: create=no, and its schema is missing or old: run `{COMMAND}`")
-        return await _make(connection, address)
+        return await _make(connection, address, steps, to)
 
 
 def ddl(schema: str) -> str:
@@ -74,7 +77,7 @@ def _contents() -> str:
     return f"{schema_text()}\n{born}\n{functions_text()}"
 
 
-async def _version(connection: Any, address: PostgresAddress) -> int | None:
+async def _version(connection: Any, address: PostgresAddress, *, known: int) -> int | None:
     """Which version stands there; None for a schema that is empty or missing. Raises ConfigError."""
     found = await connection.fetchrow(_LOOK)
     if not found["there"]:
@@ -83,16 +86,21 @@ async def _version(connection: Any, address: PostgresAddress) -> int | None:
                 f"store {address!r}: the schema belongs to another program: write schema= with a new name"
             )
         return None
-    version: int = await connection.fetchval("SELECT version FROM schema_version")
-    if version > VERSION:
+    version: int | None = await connection.fetchval("SELECT version FROM schema_version")
+    if version is None:
         raise ConfigError(
-            f"store {address!r} has schema version {version}, this program knows up to {VERSION}: "
+            f"store {address!r}: the table schema_version is empty: restore it from a backup, or write schema= with a "
+            "new name"
+        )
+    if version > known:
+        raise ConfigError(
+            f"store {address!r} has schema version {version}, this program knows up to {known}: "
             "upgrade sessionware, or write schema= with a new name"
         )
     return version
 
 
-async def _make(connection: Any, address: PostgresAddress) -> int | None:
+async def _make(connection: Any, address: PostgresAddress, steps: Mapping[int, str], to: int) -> int | None:
     """Make the schema or bring it up to date, in one transaction; whoever else does the same waits for it."""
     try:
         async with connection.transaction():
@@ -101,11 +109,11 @@ async def _make(connection: Any, address: PostgresAddress) -> int | None:
                 "SET LOCAL check_function_bodies = off"  # they call each other
             )
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            version = await _version(connection, address)
+            version = await _version(connection, address, known=to)
             if version is None:
                 await _create(connection, address.schema)
-            elif version < VERSION:  # else somebody was quicker
-                await _migrate(connection, version)
+            elif version < to:  # else somebody was quicker
+                await _migrate(connection, [steps[step] for step in range(version, to)], to)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(
             f"store {address!r}: this role may not make or change the schema ({error}): run `{COMMAND}` as a role that "
@@ -121,11 +129,11 @@ async def _create(connection: Any, schema: str) -> None:
     await connection.execute(_contents())
 
 
-async def _migrate(connection: Any, version: int) -> None:
-    for step in range(version, VERSION):
-        await connection.execute(script(STEPS[step]))
+async def _migrate(connection: Any, steps: Sequence[str], to: int) -> None:
+    for step in steps:
+        await connection.execute(step)
     await connection.execute(functions_text())
-    await connection.execute("UPDATE schema_version SET version = $1", VERSION)
+    await connection.execute("UPDATE schema_version SET version = $1", to)
 
 
 async def _found(connection: Any, address: PostgresAddress, salt: bytes | None) -> Addresses:

@@ -28,7 +28,7 @@ from sessionware.core.store import (
 )
 from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUnavailable, TooManySessions
 from sessionware.stores.cursor import read_cursor, write_cursor
-from sessionware.stores.postgres import answers, asking, reaping, telling
+from sessionware.stores.postgres import answers, asking, slicing, telling
 from sessionware.stores.postgres.address import PostgresAddress
 from sessionware.stores.postgres.answers import FULL_NAME, HASH, NUMBER, OUTCOME, POOLS, UPSTREAMS, Row
 from sessionware.stores.postgres.asking import question
@@ -171,18 +171,15 @@ class PostgresStore:
             return []
         if self.clock.is_settling():
             return []
-        rows = await reaping.reap(self._calls, now=now, limit=min(limit, REAP_MAX), idle_for=idle_for)
+        rows = await slicing.reap(self._calls, now=now, limit=min(limit, REAP_MAX), idle_for=idle_for)
         return [*answers.ends(rows, self._sealer)]
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
-        if not facts:
-            return []
-        rows = await self._calls.ask("record_facts", telling.facts(facts, now))
-        return [booked == 1 for booked in rows[0][answers.TALLIES]]
+        return await slicing.record(self._calls, facts, now)
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
-        asked = telling.revocation(revocation, now=now, at_most=reaping.SLICE)
-        rows = await reaping.revoke(self._calls, asked)
+        asked = telling.revocation(revocation, now=now, at_most=slicing.SLICE)
+        rows = await slicing.revoke(self._calls, asked)
         return [*answers.ends(rows, self._sealer)]
 
     async def append(self, key: SessionKey, log: Log, item: bytes, *, keep: int, now: int) -> int:
