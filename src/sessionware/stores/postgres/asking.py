@@ -15,6 +15,7 @@ from sessionware.stores.codec import pack
 from sessionware.stores.sealing import Place, Sealer
 
 LOCK_BYTES: Final = 8
+NOBODY: Final = b"nobody's"  # names the lock of the operations of callers without a proved owner
 WIDE: Final = frozenset({Scope.ORG, Scope.CLIENT, Scope.GLOBAL})  # counters that many callers share
 
 TOUCH, WANTS_DATA, OPENS, ONCE, HAS_NEW = 1, 2, 4, 8, 16
@@ -61,7 +62,7 @@ def admission(ask: Admission, sealer: Sealer) -> Asked:
     new = ask.new if key is not None else None
     written = [each.hash for each in (key, link) if each is not None]
     if ask.once:
-        written.append(ask.owner or b"")
+        written.append(ask.owner or NOBODY)
     flags = (
         TOUCH * ask.touch + WANTS_DATA * ask.wants_data + OPENS * ask.opens + ONCE * ask.once
         + HAS_NEW * (new is not None)

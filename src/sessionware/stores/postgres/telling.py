@@ -33,6 +33,7 @@ from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 TOUCHED, SETTLED, RENEWED, RELEASED, ACKNOWLEDGED, LIMITS, INTERRUPTED = range(1, 8)
 _RECEIPT_DIGITS: Final = 18
 _NO_RECEIPT: Final = -1
+_RECEIPTS: Final = lock_of(b"receipts")  # sets their locks apart from the small numbers that other programs lock
 _LENGTHS: Final = 2  # the numbers before a fact's own: how many words, how many numbers
 
 
@@ -63,7 +64,7 @@ def _fact(told: Fact) -> Question:  # noqa: PLR0911  # one line per kind of fact
         case Acknowledged(_, receipt):
             is_ours = receipt.isascii() and receipt.isdigit() and len(receipt) <= _RECEIPT_DIGITS
             number = int(receipt) if is_ours else _NO_RECEIPT
-            return Question({number}, [], [ACKNOWLEDGED, number])
+            return Question({number ^ _RECEIPTS}, [], [ACKNOWLEDGED, number])
         case Interrupted(key, at):
             return Question(set(), [key.hash], [INTERRUPTED, at])
         case SessionLimits(key, limits, until):

@@ -60,9 +60,6 @@ BEGIN
             id := NULL;
         ELSE
             id := link.session;
-            IF asked IS NULL THEN
-                PERFORM want_lock(id);
-            END IF;
         END IF;
     END IF;
     IF id IS NOT NULL THEN

@@ -7,14 +7,20 @@ DECLARE
     w integer := numbers[1];
     n integer := 1;
     question integer := 0;
+    behind bytea[]; -- the sessions behind those links
     store_now bigint := store_time(); -- before the locks are waited for
     r reply;
 BEGIN
     IF w > 0 THEN
-        locks := locks || ARRAY(SELECT lock_of(l.session) FROM links l WHERE l.hash = ANY (words[1 : w]));
-        locks := ARRAY(SELECT DISTINCT each FROM unnest(locks) AS each ORDER BY each);
+        behind := sessions_behind(words[1 : w]);
+        locks := ARRAY(
+            SELECT each FROM unnest(locks) AS each UNION SELECT lock_of(hash) FROM unnest(behind) AS hash ORDER BY each);
     END IF;
     PERFORM pg_advisory_xact_lock(each) FROM unnest(locks) AS each;
+    IF w > 0 AND behind <> sessions_behind(words[1 : w]) THEN
+        RAISE EXCEPTION 'a link moved before its session was locked'
+            USING ERRCODE = 'SW001', DETAIL = locks[1]::text;
+    END IF;
     WHILE n < cardinality(numbers) LOOP
         IF max_skew > 0 AND abs(numbers[n + 3] - store_now) > max_skew THEN
             r := skew_reply(store_now);
@@ -57,4 +63,9 @@ BEGIN
         RETURN why;
     END IF;
     RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION sessions_behind(asked bytea[]) RETURNS bytea[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ARRAY(SELECT l.session FROM links l WHERE l.hash = ANY (asked) ORDER BY l.hash);
 END $$;

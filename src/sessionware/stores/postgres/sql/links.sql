@@ -65,13 +65,10 @@ BEGIN
         RETURN;
     END IF;
     PERFORM take_locks_to_end(locks, ARRAY(SELECT l.session FROM links l WHERE l.hash = words[1]));
+    PERFORM want_lock(l.session) FROM links l WHERE l.hash = words[1];
     SELECT l.* INTO link FROM links l WHERE l.hash = words[1];
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    PERFORM want_lock(link.session);
     SELECT q.* INTO s FROM sessions q WHERE q.hash = link.session AND q.expires_at > now;
-    IF NOT FOUND THEN
+    IF s.hash IS NULL THEN
         RETURN;
     END IF;
     DELETE FROM links l WHERE l.hash = words[1];

@@ -31,7 +31,11 @@ BEGIN
     doomed := doomed_sessions(of_token, words[2], numbers[2], numbers[3], now);
     FOREACH each IN ARRAY doomed LOOP
         PERFORM want_lock(each);
-        ends := array_append(ends, end_session(each, 'revoked', now));
+    END LOOP;
+    FOREACH each IN ARRAY doomed_sessions(of_token, words[2], numbers[2], numbers[3], now) LOOP
+        IF each = ANY (doomed) THEN
+            ends := array_append(ends, end_session(each, 'revoked', now));
+        END IF;
     END LOOP;
     r.outcome := 'revoked';
     r.number := (cardinality(doomed) = numbers[3])::integer;
