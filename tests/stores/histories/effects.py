@@ -13,7 +13,8 @@ FOREVER = 2**63
 class Effect(Struct, frozen=True):
     """What happened at one instant between `begun` and `ended`, if it happened.
 
-    With `seen` the store said what it found: before a refusal or a look, after a take.
+    With `seen` the store said what it found: before a refusal or a look, after a take. `is_forgotten`: it can only
+    have happened before a failover that lost it, for it was done anew afterwards.
     """
 
     kind: Kind
@@ -22,6 +23,7 @@ class Effect(Struct, frozen=True):
     ended: int
     seen: dict[str, Seen] = {}
     is_refusal: bool = False
+    is_forgotten: bool = False
     said_by: str = ""  # which operation of which worker, for messages
 
     @property
@@ -59,8 +61,8 @@ def _of_take(attempts: Sequence[Attempt], *, may_forget: bool) -> Iterator[Effec
     for answer in sorted(answers):
         same = [each for each in admitted if tuple(sorted((n, s.used) for n, s in each.seen.items())) == answer]
         yield _effect(same[0], min([same[0].invoked, *possible]), min(map(_end, same)))
-    if possible and not admitted:
-        yield _effect(attempts[0], min(possible), FOREVER)
+    if possible and (may_forget or not admitted):
+        yield _effect(attempts[0], min(possible), FOREVER, is_forgotten=bool(admitted))
 
 
 def _of_give(attempts: Sequence[Attempt], *, may_forget: bool) -> Iterator[Effect]:
@@ -70,6 +72,8 @@ def _of_give(attempts: Sequence[Attempt], *, may_forget: bool) -> Iterator[Effec
     if may_forget:
         for each in booked:
             yield _effect(each, begun, _end(each))
+        if booked and any(each.answer is Answer.UNKNOWN for each in attempts):
+            yield _effect(attempts[0], begun, FOREVER, is_forgotten=True)
     elif len(booked) > 1:
         raise WrongHistory(f"{_who(attempts[0])} was booked {len(booked)} times")
     for each in repeated:
@@ -82,9 +86,11 @@ def _of_give(attempts: Sequence[Attempt], *, may_forget: bool) -> Iterator[Effec
         yield _effect(attempts[0], begun, FOREVER)
 
 
-def _effect(attempt: Attempt, begun: int, ended: int, *, is_refusal: bool = False) -> Effect:
+def _effect(
+    attempt: Attempt, begun: int, ended: int, *, is_refusal: bool = False, is_forgotten: bool = False
+) -> Effect:
     seen = attempt.seen if ended != FOREVER else {}
-    return Effect(attempt.kind, attempt.amounts, begun, ended, seen, is_refusal, _who(attempt))
+    return Effect(attempt.kind, attempt.amounts, begun, ended, seen, is_refusal, is_forgotten, _who(attempt))
 
 
 def _end(attempt: Attempt) -> int:

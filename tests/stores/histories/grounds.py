@@ -6,11 +6,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from tests.postgres_server import PostgresServer
 from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.servers import RedisServer
+from tests.stores.histories.history import WrongHistory
 from tests.stores.histories.judging import EXACT, Terms, Verdict, judge
 from tests.stores.histories.nemeses import (
     OF_WORKERS,
@@ -21,7 +23,8 @@ from tests.stores.histories.nemeses import (
     of_sqlite,
     of_wire,
 )
-from tests.stores.histories.running import Harm, Race, record
+from tests.stores.histories.orders import Undecided
+from tests.stores.histories.running import Harm, Race, Recorded, record
 from tests.stores.redis.faulty_wire import FaultyWire
 
 
@@ -38,7 +41,17 @@ class Ground(Struct, frozen=True):
         harms = [({**OF_WORKERS, **self.nemeses})[name] for name in nemeses]
         with tempfile.TemporaryDirectory(prefix="sessionware-history-") as folder:
             recorded = await record(self.url, harms, race, folder=Path(folder), turns=self.turns)
-        return judge(recorded, self.terms)
+        try:
+            return judge(recorded, self.terms)
+        except (WrongHistory, Undecided) as error:
+            error.add_note(f"what was recorded is kept in {_kept(recorded)}")
+            raise
+
+
+def _kept(recorded: Recorded) -> str:
+    path = Path(tempfile.mkstemp(prefix="sessionware-history-", suffix=".json")[1])
+    path.write_bytes(msgspec.json.encode(recorded))
+    return str(path)
 
 
 @asynccontextmanager

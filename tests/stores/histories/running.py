@@ -14,13 +14,15 @@ from sessionware.core.store import Store
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
 from tests.stores.histories.history import Answer, Attempt, Failover, History, Kind, Seen, read_log
-from tests.stores.histories.worker import Counters
+from tests.stores.histories.worker import ALLOWANCES, Counters
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 WORKERS: Final = 4
 READY_WITHIN_S: Final = 40.0
 ENDS_WITHIN_S: Final = 15.0  # a worker has at most two calls left when it is told to stop
 QUIET_WITHIN_S: Final = 15.0
+BACK_WITHIN_S: Final = 10.0
+LOOKS_EVERY_S: Final = 0.1
 PATIENCE_MS: Final = 10_000  # of the first and the last look, which are no part of the race
 
 
@@ -55,25 +57,30 @@ class Recorded(Struct, frozen=True):
     killed: frozenset[int]
 
     def back_after(self, fault: Fault) -> dict[int, float]:
-        """Seconds from a fault until each worker that lived was answered, and had no error any more (5 s: issue 5).
+        """Seconds from the beginning of a fault until each worker that lived was answered about every counter again.
 
-        Only what was asked before the next fault counts.
+        Only what was asked when the harm was over counts, and came back before the next one.
         """
         later = [each.began for each in self.faults if each.began > fault.began]
         until = min(later, default=sys.maxsize)
+        lives = [worker for worker in range(WORKERS) if worker not in self.killed]
+        mine = {worker: [each for each in self.history.attempts if each.worker == worker] for worker in lives}
         return {
-            worker: self._back(worker, fault.began, until) for worker in range(WORKERS) if worker not in self.killed
+            worker: (answered_again(attempts, since=fault.ended, until=until) - fault.began) / 1e9
+            for worker, attempts in mine.items()
         }
 
-    def _back(self, worker: int, began: int, until: int) -> float:
-        mine = [each for each in self.history.attempts if each.worker == worker and began <= each.invoked < until]
-        last_error = max((each.invoked for each in mine if each.answer is Answer.UNKNOWN), default=began)
-        answered = [
-            each.completed
-            for each in mine
-            if each.invoked >= last_error and each.completed is not None and each.answer is not Answer.UNKNOWN
-        ]
-        return (min(answered) - began) / 1e9 if answered else float("inf")
+
+def answered_again(attempts: Sequence[Attempt], *, since: int, until: int = sys.maxsize) -> float:
+    """When the first answers about every counter had come of what was asked since then; for ever, if they had not."""
+    first = dict.fromkeys(ALLOWANCES, float("inf"))
+    for attempt in attempts:
+        done = attempt.completed
+        if attempt.invoked < since or done is None or done >= until or attempt.answer is Answer.UNKNOWN:
+            continue
+        for name in attempt.amounts:
+            first[name] = min(first[name], done)
+    return max(first.values())
 
 
 class Team:
@@ -115,6 +122,11 @@ class Team:
         self._processes[number].kill()
         await self._processes[number].wait()
         self.killed.add(number)
+
+    async def are_answered(self, since: int) -> bool:
+        """Whether every worker that lives has had answers about every counter since then."""
+        logs = [await asyncio.to_thread(read_log, self.log(number)) for number in self.alive]
+        return all(answered_again(attempts, since=since) < sys.maxsize for attempts in logs)
 
     async def stop(self) -> None:
         """Returns when all have finished what they were at. Raises AssertionError with what one that failed said."""
@@ -191,6 +203,7 @@ async def record(
                 await asyncio.sleep(race.before_s)
                 await changes.ask()
                 faults.append(await harm(team))
+                await _until_answered(team, faults[-1].ended)
                 await changes.ask()
             await asyncio.sleep(race.after_s)
             await team.stop()
@@ -204,6 +217,13 @@ async def record(
         held,
         frozenset(team.killed),
     )
+
+
+async def _until_answered(team: Team, since: int) -> None:
+    """Wait until the service is back; not for ever, for whether it came back in time is for the judge to say."""
+    give_up_at = time.monotonic() + BACK_WITHIN_S
+    while not await team.are_answered(since) and time.monotonic() < give_up_at:
+        await asyncio.sleep(LOOKS_EVERY_S)
 
 
 async def _look_when_it_is_quiet(store: Store, counters: Counters) -> Attempt:
