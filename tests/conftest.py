@@ -12,7 +12,11 @@ from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
-SERVERS = {"redis": "redis_url", "sentinel": "redis_sentinel_url"}  # and which fixture starts it
+SERVERS = {  # and which fixture starts it
+    "redis": "redis_url",
+    "sentinel": "redis_sentinel_url",
+    "cluster": "redis_cluster_url",
+}
 
 
 def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:

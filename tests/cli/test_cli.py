@@ -181,6 +181,15 @@ def test_a_server_that_wants_a_password_says_so_in_one_line(capsys):
         assert "hunter2" not in "".join(capsys.readouterr())
 
 
+@pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES")
+def test_a_check_of_a_cluster_leaves_no_key_on_any_of_its_servers(redis_cluster_url, capsys):
+    url = f"{redis_cluster_url}?prefix=scratch:"
+    assert main(["check-store", url, "--quiet", "--only", "payload"]) == 0
+    ports = [int(place.rpartition(":")[2]) for place in redis_cluster_url.removeprefix("redis+cluster://").split(",")]
+    assert [say(port, "KEYS", "scratch:*") for port in ports] == [[]] * len(ports)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_check_of_redis_that_is_stopped_leaves_nothing(number, code):

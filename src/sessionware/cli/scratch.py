@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -21,6 +21,10 @@ from sessionware.stores.open import open_store
 from sessionware.stores.redaction import redacted
 from sessionware.testing import ManualClock
 from sessionware.testing.check import Opener
+
+if TYPE_CHECKING:
+    from sessionware.stores.redis.address import RedisAddress
+    from sessionware.stores.redis.wire import Wire
 
 TIMEOUT_MS: Final = 10_000  # an examination asks what is right, not how fast
 SCAN_COUNT: Final = 1000  # keys looked at by one SCAN
@@ -111,18 +115,54 @@ def _redis_prefixes(url: str) -> Iterator[Opener]:
 
 
 async def _empty(url: str, prefix: str) -> None:
-    """Unlink every key with the prefix. Raises what `ask` raises."""
+    """Unlink every key with the prefix, on each server that has some. Raises what `ask` raises."""
     from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
     from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
-    from sessionware.stores.redis.plain import ask  # noqa: PLC0415  # the same
 
-    wire = await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open()
+    match url.partition("://")[0].lower().partition("+")[2]:
+        case "cluster":
+            await _empty_cluster(url, prefix)
+            return
+        case "sentinel":
+            address = await _primary_of(url)
+        case _:
+            address = read_address(url)
+    await _empty_server(await Node(address, timeout=TIMEOUT_MS / 1000, calibrated=None).open(), prefix)
+
+
+async def _primary_of(url: str) -> RedisAddress:
+    from sessionware.stores.redis.address import read_sentinels  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.sentinels import Sentinels  # noqa: PLC0415  # the same
+
+    sentinels = Sentinels(read_sentinels(url))
+    try:
+        return (await sentinels.find()).primary
+    finally:
+        await sentinels.close()
+
+
+async def _empty_cluster(url: str, prefix: str) -> None:
+    from sessionware.stores.redis.address import read_cluster  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.asking import Keys  # noqa: PLC0415  # the same
+    from sessionware.stores.redis.cluster.mapping import ClusterMap  # noqa: PLC0415  # the same
+
+    cluster = ClusterMap(read_cluster(url), Keys(prefix), timeout=TIMEOUT_MS / 1000, calibrated=None)
+    try:
+        await cluster.look()
+        for member in list(cluster.members.values()):
+            await _empty_server(await member.open(), prefix)
+    finally:
+        await cluster.close()
+
+
+async def _empty_server(wire: Wire, prefix: str) -> None:
+    from sessionware.stores.redis.plain import ask  # noqa: PLC0415  # hiredis is an extra
+
     try:
         cursor = b"0"
         while True:
             cursor, keys = await ask(wire, "SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", SCAN_COUNT)
-            if keys:
-                await ask(wire, "UNLINK", *keys)
+            await asyncio.gather(*[ask(wire, "UNLINK", key) for key in keys])  # one by one: a cluster wants one slot
             if cursor == b"0":
                 return
     finally:

@@ -19,6 +19,7 @@ from sessionware.stores.sealing import Sealer
 
 if TYPE_CHECKING:
     from sessionware.stores.redis.calls import Serve
+    from sessionware.stores.redis.servers import Servers
 
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
@@ -33,6 +34,7 @@ class Options(Struct, frozen=True):
     sealer: Sealer
     timeout_ms: int
     salt: bytes | None = None
+    partition: Literal["owner", "org"] = "owner"
 
 
 def open_store(  # noqa: PLR0913  # each keyword is one choice of the operator
@@ -43,15 +45,17 @@ def open_store(  # noqa: PLR0913  # each keyword is one choice of the operator
     timeout_ms: int = 250,
     source: str = "store",
     salt: bytes | None = None,
+    partition: Literal["owner", "org"] = "owner",
 ) -> Store:
     """Make the store that `url` names; `async with` it to connect. Does no I/O itself.
 
     `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A store on disk or on a server that has no `salt`
-    yet is given this one, or a new one. A `module:factory` is called with
+    yet is given this one, or a new one. With the `partition` "org" a Redis Cluster counts an organisation beside its
+    sessions. A `module:factory` is called with
     `clock=` and must return a `Store`. Raises ConfigError that begins with `source`, which is what the user
     called the URL, and says what to write or install.
     """
-    options = Options(clock, Sealer(keys), timeout_ms, salt)
+    options = Options(clock, Sealer(keys), timeout_ms, salt, partition)
     try:
         return _opened(url, options)
     except ConfigError as error:
@@ -141,7 +145,7 @@ def _open_redis(url: str, options: Options) -> Store:
     return RedisStore(calls, sealer=options.sealer)
 
 
-def _redis_servers(url: str) -> tuple[Serve, str]:
+def _redis_servers(url: str) -> tuple[Serve[Servers], str]:
     """How the servers that `url` names are made, and their prefix."""
     from sessionware.stores.redis.address import read_address, read_sentinels  # noqa: PLC0415
     from sessionware.stores.redis.primary import primary  # noqa: PLC0415
@@ -152,6 +156,26 @@ def _redis_servers(url: str) -> tuple[Serve, str]:
         return primary(group), group.prefix
     server = read_address(url)
     return one_server(server), server.prefix
+
+
+def _open_redis_cluster(url: str, options: Options) -> Store:
+    try:
+        from sessionware.stores.redis.address import read_cluster  # noqa: PLC0415  # hiredis is an extra
+        from sessionware.stores.redis.calls import Calls  # noqa: PLC0415
+        from sessionware.stores.redis.cluster import RedisClusterStore  # noqa: PLC0415
+        from sessionware.stores.redis.cluster.servers import cluster_servers  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        scheme = url.partition("://")[0]
+        raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
+    address = read_cluster(url)
+    calls = Calls(
+        cluster_servers(address),
+        prefix=address.prefix,
+        clock=options.clock,
+        timeout_ms=options.timeout_ms,
+        salt=options.salt,
+    )
+    return RedisClusterStore(calls, sealer=options.sealer, org_is_narrow=options.partition == "org")
 
 
 def _open_factory(path: str, options: Options) -> Store:
@@ -193,4 +217,8 @@ _SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
     "rediss+sentinel": _open_redis,
     "valkey+sentinel": _open_redis,
     "valkeys+sentinel": _open_redis,
+    "redis+cluster": _open_redis_cluster,
+    "rediss+cluster": _open_redis_cluster,
+    "valkey+cluster": _open_redis_cluster,
+    "valkeys+cluster": _open_redis_cluster,
 }
