@@ -13,10 +13,8 @@ from tests.selection import selected_stores
 from tests.servers import RedisServer
 
 SERVERS = {  # and which fixture starts it
-    "redis": "redis_url",
-    "sentinel": "redis_sentinel_url",
-    "cluster": "redis_cluster_url",
-}
+    "redis": "redis_url", "sentinel": "redis_sentinel_url", "cluster": "redis_cluster_url",
+}  # fmt: skip
 
 
 def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:

@@ -145,19 +145,6 @@ def _open_redis(url: str, options: Options) -> Store:
     return RedisStore(calls, sealer=options.sealer)
 
 
-def _redis_servers(url: str) -> tuple[Serve[Servers], str]:
-    """How the servers that `url` names are made, and their prefix."""
-    from sessionware.stores.redis.address import read_address, read_sentinels  # noqa: PLC0415
-    from sessionware.stores.redis.primary import primary  # noqa: PLC0415
-    from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
-
-    if url.partition("://")[0].lower().endswith("+sentinel"):
-        group = read_sentinels(url)
-        return primary(group), group.prefix
-    server = read_address(url)
-    return one_server(server), server.prefix
-
-
 def _open_redis_cluster(url: str, options: Options) -> Store:
     try:
         from sessionware.stores.redis.address import read_cluster  # noqa: PLC0415  # hiredis is an extra
@@ -176,6 +163,19 @@ def _open_redis_cluster(url: str, options: Options) -> Store:
         salt=options.salt,
     )
     return RedisClusterStore(calls, sealer=options.sealer, org_is_narrow=options.partition == "org")
+
+
+def _redis_servers(url: str) -> tuple[Serve[Servers], str]:
+    """How the servers that `url` names are made, and their prefix."""
+    from sessionware.stores.redis.address import read_address, read_sentinels  # noqa: PLC0415
+    from sessionware.stores.redis.primary import primary  # noqa: PLC0415
+    from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
+
+    if url.partition("://")[0].lower().endswith("+sentinel"):
+        group = read_sentinels(url)
+        return primary(group), group.prefix
+    server = read_address(url)
+    return one_server(server), server.prefix
 
 
 def _open_factory(path: str, options: Options) -> Store:

@@ -21,6 +21,10 @@ _PROBE: Final = "return redis.call('EXISTS', KEYS[1] .. 'computed')"
 log = logging.getLogger("sessionware.store")
 
 
+class AnotherInstallation(StoreUnavailable):
+    """The server holds sessions of an installation that this worker does not belong to."""
+
+
 async def check_server(wire: Wire, address: RedisAddress) -> None:
     """Raises ConfigError when this server can never serve us by itself; warns of one that may forget."""
     await check_version(wire, address, clustered=False)
@@ -95,7 +99,7 @@ async def agree_on_salt(
         )
     agreed = Addresses(stored_salt, buckets)
     if known is not None and known != agreed:
-        raise StoreUnavailable(
+        raise AnotherInstallation(
             f"Redis at {address!r} now holds another installation (its salt changed): restart to join it"
         )
     return agreed

@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from sessionware.core.admission import Outcome
+from sessionware.core.admission import Outcome, Token
 from sessionware.core.facts import Gap, Interrupted, TokenRevocation
 from sessionware.core.session import Session
 from sessionware.core.store import Store
@@ -15,6 +15,7 @@ from sessionware.stores.open import open_store
 from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import NODE_TIMEOUT_MS, RedisCluster
+from tests.redis_words import say
 from tests.selection import is_selected
 from tests.servers import RedisServer
 
@@ -165,3 +166,63 @@ def test_a_token_is_refused_everywhere_or_the_revocation_says_that_it_is_not(clu
         await in_step(cluster)
 
     asyncio.run(scenario())
+
+
+def test_a_revocation_that_a_failover_loses_is_said_again_by_a_worker_that_lives(
+    cluster: RedisCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ST-02: the replica never heard of it, and takes over."""
+
+    async def scenario() -> None:
+        async with open_store(f"{cluster.url}?prefix=again:", timeout_ms=TIMEOUT_MS) as store:
+            make = Maker.of(store)
+            made = await sessions(store, make, 30)
+            token = make.token("bad")
+            await in_step(cluster)
+            doomed = cluster.masters()[0]
+            slot = slot_of_session(owned(cluster, made, doomed)[0][0])
+            (heir,) = cluster.replicas_of(slot)
+            heir.pause()
+            assert say(doomed.port, "CLIENT", "KILL", "TYPE", "replica") == 1  # so that nothing waits in its socket
+            await store.revoke(TokenRevocation(token.hash, NEVER), now=make.now)
+            cluster.kill9(doomed)
+            heir.resume()
+            assert await asyncio.to_thread(cluster.wait_for_new_master_of, slot, doomed) is heir
+            for session in made:
+                assert await outcome_at_last(store, make, session, token) is Outcome.REVOKED
+        await asyncio.to_thread(cluster.restart, doomed)
+        await in_step(cluster)
+
+    asyncio.run(scenario())
+    assert "had lost" in caplog.text
+
+
+def test_a_master_that_falls_silent_is_left(cluster: RedisCluster) -> None:
+    """C27: it accepts connections and says nothing, as a machine that hangs does."""
+
+    async def scenario() -> None:
+        async with open_store(f"{cluster.url}?prefix=silent:", timeout_ms=TIMEOUT_MS) as store:
+            make = Maker.of(store)
+            made = await sessions(store, make, 30)
+            await in_step(cluster)
+            doomed = cluster.masters()[0]
+            here, others = owned(cluster, made, doomed)
+            doomed.pause()
+            paused_at = monotonic()
+            assert (await store.admit(make.ask(others[0]))).outcome is Outcome.ADMITTED
+            assert await outcome_at_last(store, make, here[0], None) is Outcome.ADMITTED
+            assert monotonic() - paused_at < BACK_WITHIN_S
+            doomed.resume()
+        await in_step(cluster)
+
+    asyncio.run(scenario())
+
+
+async def outcome_at_last(store: Store, make: Maker, session: Session, token: Token | None) -> Outcome:
+    """The first answer that is one."""
+    async with asyncio.timeout(2 * BACK_WITHIN_S):
+        while True:
+            try:
+                return (await store.admit(make.ask(session, token=token))).outcome
+            except StoreUnavailable:
+                await asyncio.sleep(PAUSE_S)

@@ -15,6 +15,8 @@ from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.cluster.member import Member, NothingRan
 from sessionware.stores.redis.cluster.topology import BUCKETS, Layout, Place, read_slots, slot_of
 from sessionware.stores.redis.plain import ask, hang_up
+from sessionware.stores.redis.repeating import KnownRevocations
+from sessionware.stores.redis.wire import Wire
 
 LOOK_PAUSE_S: Final = 0.1  # the map is not asked for more often than this, however many calls miss
 SEED_S: Final = 1.0  # how long one node may take to tell the map
@@ -26,15 +28,24 @@ log = logging.getLogger("sessionware.store")
 class ClusterMap:
     """The nodes by their places, and the owner of each bucket (and of META)."""
 
-    def __init__(self, address: ClusterAddress, keys: Keys, *, timeout: float, calibrated: StoreClock | None) -> None:
+    def __init__(
+        self,
+        address: ClusterAddress,
+        keys: Keys,
+        *,
+        timeout: float,
+        calibrated: StoreClock | None,
+        known: KnownRevocations | None = None,
+    ) -> None:
         self.owners: list[Member | None] = [None] * (BUCKETS + 1)
         self.members: dict[Place, Member] = {}
         self.changed = asyncio.Event()  # set when a node came, left or got other buckets; the watcher clears it
         self.estranged = ""  # why this cluster is not ours any more, if it is not
-        self._address = address
-        self._keys = keys
+        self.address = address
+        self.keys = keys
         self._timeout = timeout
         self._clock = calibrated
+        self._known = known
         self._slots = [slot_of(keys.base(bucket)) for bucket in range(BUCKETS)] + [slot_of(f"{address.prefix}meta")]
         self._layout = Layout((), frozenset(), frozenset())
         self._look: asyncio.Task[None] | None = None
@@ -116,7 +127,7 @@ class ClusterMap:
             else:
                 self._adopt(layout)
                 return
-        raise NothingRan(f"no node of the cluster {self._address!r} tells its map: {why}")
+        raise NothingRan(f"no node of the cluster {self.address!r} tells its map: {why}")
 
     def _sources(self) -> Iterator[Member]:
         """Connected nodes in turn, then all others that were ever told of, then those of the URL."""
@@ -125,7 +136,7 @@ class ClusterMap:
         yield from connected[self._turn % len(connected) :] if connected else ()
         yield from connected[: self._turn % len(connected)] if connected else ()
         places = [place for place, member in self.members.items() if member not in connected]
-        seeds = [(seed.host, seed.port) for seed in self._address.seeds]
+        seeds = [(seed.host, seed.port) for seed in self.address.seeds]
         for place in dict.fromkeys([*places, *self._layout.others, *seeds]):
             yield self._stranger(place)
 
@@ -156,7 +167,7 @@ class ClusterMap:
             self.changed.set()
         for bucket, owner in enumerate(owners[:BUCKETS]):
             if owner is not None:
-                owner.owned = self._keys.base(bucket)
+                owner.owned = self.keys.base(bucket)
         for place in [place for place in self.members if place not in layout.masters]:
             self._leave(self.members.pop(place))
         self._layout = layout
@@ -169,7 +180,14 @@ class ClusterMap:
         return member
 
     def _stranger(self, place: Place) -> Member:
-        return Member(self._address.seeds[0].at(*place), timeout=self._timeout, calibrated=self._clock)
+        address = self.address.seeds[0].at(*place)
+        return Member(address, timeout=self._timeout, calibrated=self._clock, greet=self._greet)
+
+    async def _greet(self, member: Member, wire: Wire) -> None:
+        """Say again what a node may have lost that was a replica until now, or came back empty."""
+        if self._known is not None:
+            owned = [bucket for bucket, owner in enumerate(self.owners[:BUCKETS]) if owner is member]
+            await self._known.repeat(wire, owned)
 
     def _leave(self, member: Member) -> None:
         """Close a node that serves nothing any more, when the calls that wait for it have had their time."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sessionware.clock import StoreClock, monotonic_ms
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress
 from sessionware.stores.redis.cluster.topology import Place
-from sessionware.stores.redis.node import CONNECT_S, Node
+from sessionware.stores.redis.connecting import connect
+from sessionware.stores.redis.node import CONNECT_S
 from sessionware.stores.redis.plain import ask, hang_up
 from sessionware.stores.redis.welcome import check_scripts, check_version
 from sessionware.stores.redis.wire import Reply, Wire
@@ -25,11 +26,19 @@ class NothingRan(StoreUnavailable):
 class Member:
     """One node. `wire()` hands out the open connection, or makes one; many callers share one attempt."""
 
-    def __init__(self, address: RedisAddress, *, timeout: float, calibrated: StoreClock | None) -> None:
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        timeout: float,
+        calibrated: StoreClock | None,
+        greet: Callable[[Member, Wire], Awaitable[object]],
+    ) -> None:
         self.address = address
         self.place: Place = (address.host, address.port)
         self.owned = ""  # a key in a slot that it serves, for the probe; empty when it serves none of ours
-        self._node = Node(address, timeout=timeout, calibrated=None)
+        self._greet = greet  # what it is told before it is asked anything: it may have lost what it knew
+        self._tls = address.tls_context()
         self._timeout = timeout
         self._clock = calibrated
         self._wire: Wire | None = None
@@ -69,7 +78,8 @@ class Member:
 
     async def open(self, on_push: Callable[[Reply], None] | None = None) -> Wire:
         """A connection of its own, authenticated, with nothing checked."""
-        return await self._node.open(on_push)
+        each = self._timeout if on_push is None else CONNECT_S
+        return await connect(self.address, tls=self._tls, each=each, within=CONNECT_S, on_push=on_push)
 
     async def close(self) -> None:
         """Drop the connection and whatever attempt is under way; returns when the sockets are closed."""
@@ -98,7 +108,7 @@ class Member:
             self._retry_at = asyncio.get_running_loop().time() + RETRY_AFTER_S
 
     async def _connect(self) -> Wire:
-        wire = await self._node.open()
+        wire = await self.open()
         try:
             async with asyncio.timeout(CONNECT_S):
                 if not self._was_checked:
@@ -106,6 +116,7 @@ class Member:
                 if not self._was_checked and self.owned:
                     await check_scripts(wire, self.address, self.owned)
                 self._was_checked = True
+                await self._greet(self, wire)
         except TimeoutError:
             await hang_up(wire)
             raise StoreUnavailable(f"Redis at {self!r} connected but did not answer in time") from None

@@ -22,7 +22,7 @@ from sessionware.stores.redis.cluster.topology import BUCKETS, META, read_moved
 from sessionware.stores.redis.node import START_S
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
-from sessionware.stores.redis.welcome import agree_on_salt
+from sessionware.stores.redis.welcome import AnotherInstallation, agree_on_salt
 from sessionware.stores.redis.wire import Reply, Wire
 
 HOPS_MAX: Final = 3  # to other nodes for one call; a map that changes faster is no map
@@ -39,13 +39,10 @@ def cluster_servers(
     """How `Calls` makes the servers of a cluster."""
 
     def serve(
-        keys: Keys,
-        timeout: float,
-        calibrated: StoreClock | None,
-        salt: bytes | None,
-        known: KnownRevocations,  # noqa: ARG001  # nothing is said again to a master that took over
+        keys: Keys, timeout: float, calibrated: StoreClock | None, salt: bytes | None, known: KnownRevocations
     ) -> ClusterServers:
-        return ClusterServers(address, keys, timeout=timeout, calibrated=calibrated, salt=salt)
+        cluster = ClusterMap(address, keys, timeout=timeout, calibrated=calibrated, known=known)
+        return ClusterServers(cluster, timeout=timeout, calibrated=calibrated, salt=salt)
 
     return serve
 
@@ -54,12 +51,17 @@ class ClusterServers:
     """All buckets on the masters of a cluster. `seen` counts the answers that sent a call elsewhere."""
 
     def __init__(
-        self, address: ClusterAddress, keys: Keys, *, timeout: float, calibrated: StoreClock | None, salt: bytes | None
+        self,
+        cluster: ClusterMap,
+        *,
+        timeout: float,
+        calibrated: StoreClock | None,
+        salt: bytes | None,
     ) -> None:
-        self.map = ClusterMap(address, keys, timeout=timeout, calibrated=calibrated)
+        self.map = cluster
         self.seen: Counter[str] = Counter()
-        self._address = address
-        self._keys = keys
+        self._address = cluster.address
+        self._keys = cluster.keys
         self._timeout = timeout
         self._clock = calibrated
         self._salt = salt
@@ -144,7 +146,11 @@ class ClusterServers:
     ) -> Reply:
         """Ask who serves the place, and follow what is answered instead (`refusal`, `by` a node that was asked)."""
         try:
-            return await self._insist(place, call, text, refusal=refusal, by=by)
+            async with asyncio.timeout(self._timeout):
+                return await self._insist(place, call, text, refusal=refusal, by=by)
+        except TimeoutError:
+            self.map.look_soon()
+            raise StoreUnavailable(f"{self!r} did not answer within {self._timeout * 1000:.0f} ms") from None
         except StoreUnavailable:
             self.map.look_soon()
             raise
@@ -152,7 +158,8 @@ class ClusterServers:
     async def _insist(
         self, place: int, call: tuple[Any, ...], text: str, *, refusal: str | None, by: Member | None
     ) -> Reply:
-        give_up_at = asyncio.get_running_loop().time() + self._timeout
+        # A little before the deadline: who waits for a move must be told that nothing ran.
+        give_up_at = asyncio.get_running_loop().time() + self._timeout * 0.9
         hops = 0
         while True:
             if refusal is not None and by is not None:
@@ -256,10 +263,9 @@ class ClusterServers:
             return
         try:
             await self._agree()
-        except StoreUnavailable as error:
-            if "another installation" in str(error):
-                log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
-                self.map.estrange(str(error))
+        except AnotherInstallation as error:
+            log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
+            self.map.estrange(str(error))
             raise
 
     async def _agree(self) -> None:

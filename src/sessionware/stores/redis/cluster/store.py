@@ -42,7 +42,7 @@ class RedisClusterStore:
         self._admitting = Admitting(calls, sealer, self._levels)
         self._creating = Creating(calls, sealer, self._levels)
         self._walking = Walking(calls, self._narrow)
-        self._subscription = ClusterSubscription(calls.servers, calls.keys)
+        self._subscription = ClusterSubscription(calls.servers, calls.keys, calls.known)
 
     @property
     def addresses(self) -> Addresses:

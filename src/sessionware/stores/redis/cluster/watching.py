@@ -24,9 +24,11 @@ from sessionware.stores.redis.cluster.mapping import ClusterMap
 from sessionware.stores.redis.cluster.member import Member
 from sessionware.stores.redis.cluster.servers import ClusterServers
 from sessionware.stores.redis.plain import ask, hang_up
+from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.watching import PULSE_S
 from sessionware.stores.redis.wire import Reply
 
+CALM_S: Final = 0.2  # between two looks at a map that keeps changing
 RETRY_S: Final = 0.2  # between attempts to subscribe again: within the second that an event may take
 
 log = logging.getLogger("sessionware.store")
@@ -35,10 +37,11 @@ log = logging.getLogger("sessionware.store")
 class ClusterSubscription:
     """The subscriptions of one store object, made when somebody first watches."""
 
-    def __init__(self, servers: ClusterServers, keys: Keys) -> None:
+    def __init__(self, servers: ClusterServers, keys: Keys, known: KnownRevocations) -> None:
         self._servers = servers
         self._map: ClusterMap = servers.map
         self._keys = keys
+        self._known = known
         self._orgs: dict[bytes, OrgLimitsNow] = {}
         self._broadcast = Broadcast(lambda: tuple(self._orgs.values()))
         self._task: asyncio.Task[None] | None = None
@@ -70,6 +73,7 @@ class ClusterSubscription:
                 for member in owners - self._ears.keys():
                     self._ears[member] = asyncio.get_running_loop().create_task(self._stay(member))
                 await self._resync()
+                await asyncio.sleep(CALM_S)  # noqa: TID251  # many buckets that move make one Gap
                 await self._map.changed.wait()
         finally:
             ears = list(self._ears.values())
@@ -131,6 +135,8 @@ class ClusterSubscription:
             return  # a copy that came over the bus
         if isinstance(event, OrgLimitsNow):
             self._orgs[event.org] = event
+        elif isinstance(event, Revoked):
+            self._known.note(event.revocation)
         self._broadcast.publish(event)
 
     def _warn(self, what: str) -> None:
