@@ -53,6 +53,12 @@ def test_a_server_that_is_no_sentinel_is_told_apart(redis_url: str) -> None:
     assert "write redis:// for a server" in said
 
 
+def test_a_sentinel_that_is_taken_for_a_server_says_how_it_is_written(redis_sentinel_url: str) -> None:
+    place = seeds_of(redis_sentinel_url).partition(",")[0]
+    said = asyncio.run(refusal(f"redis://{place}/0"))
+    assert f"is a Sentinel: write redis+sentinel://{place}/NAME" in said
+
+
 def test_sentinels_that_do_not_answer_are_all_named() -> None:
     """Away is not wrong: a worker may start before them, and is told until then whom it waits for."""
 
