@@ -156,6 +156,22 @@ def test_a_server_that_follows_another_is_not_taken_for_the_primary(group: Redis
     asyncio.run(scenario())
 
 
+def test_a_store_that_was_left_may_be_entered_again(redis_sentinel_url: str) -> None:
+    async def scenario() -> None:
+        store = open_store(f"{redis_sentinel_url}?prefix={some_prefix()}")
+        for name in (b"one", b"two"):
+            async with store:
+                make = Maker.of(store)
+                session = make.session(name.decode())
+                await store.create(make.new(session), operation=name, now=make.now)
+                ends = [store.delete(session.key, now=make.now) for _ in range(5)]
+                assert len([each for each in await asyncio.gather(*ends) if each]) == 1
+            with pytest.raises(StoreUnavailable, match="is closed"):
+                await take(store, make)
+
+    asyncio.run(scenario())
+
+
 def test_a_name_may_lead_to_an_ipv6_address() -> None:
     """A34."""
     address = SentinelAddress((RedisAddress("::1", 26379),), "mymaster", RedisAddress("", 0, password="x"))
