@@ -147,6 +147,10 @@ class RedisCluster:
             f"nodes that all know who serves slot {slot}",
         )
 
+    def failovers(self) -> int:
+        """How often a replica was elected, or tried to be: the highest epoch that any node knows."""
+        return max(int(info_of_cluster(node.port)["cluster_current_epoch"]) for node in self.running)
+
     def wait_until_ok(self, within: float = FORMED_WITHIN_S) -> None:
         """Returns when every node that runs says that all slots are served, and every replica follows its master."""
         until(lambda: all(map(self._is_well, self.running)), within, "a cluster that is well")
@@ -279,6 +283,11 @@ class RedisReplicas:
         until(lambda: self.replication(new)["role"] == "master", within, "a new primary that takes writes")
         return new
 
+    def failovers(self) -> int:
+        """How often the sentinels have replaced the primary."""
+        running = [each for each in self.sentinels if each.is_running]
+        return max(int(self._known(each)["config-epoch"]) for each in running)
+
     def wait_until_ok(self, within: float = FORMED_WITHIN_S) -> None:
         """Returns when the sentinels agree and know each other, and all other nodes that run follow the primary."""
         until(self._is_well, within, "a primary with replicas and sentinels")
@@ -307,9 +316,12 @@ class RedisReplicas:
     def _knows_all(self, sentinel: RedisServer) -> bool:
         if not sentinel.is_running:
             return True
-        words = iter(self._ask(sentinel, "MASTER", MASTER_NAME))
-        known = dict(zip(words, words, strict=True))
+        known = self._known(sentinel)
         return (int(known["num-slaves"]), int(known["num-other-sentinels"])) == (self._replicas, self._sentinels - 1)
+
+    def _known(self, sentinel: RedisServer) -> dict[str, str]:
+        words = iter(self._ask(sentinel, "MASTER", MASTER_NAME))
+        return dict(zip(words, words, strict=True))
 
     def _agreed(self) -> int | None:
         running = [each for each in self.sentinels if each.is_running]

@@ -1,0 +1,89 @@
+"""Four processes race on one store while it is harmed: whatever they were told, there is an order that explains it.
+
+ST-08, C35, A35; issue 5 part 4. Each verdict is printed: `pytest -rP` shows the figures.
+"""
+
+import asyncio
+
+import pytest
+
+from tests.selection import ALL_STORES, is_selected
+from tests.stores.histories.grounds import GROUNDS
+from tests.stores.histories.judging import Verdict
+from tests.stores.histories.running import Race
+
+SEED = 20_261_126
+BEFORE_S, AFTER_S = 0.4, 0.7
+
+pytestmark = pytest.mark.timeout(180)  # the search for an order has a bound of its own
+STORE_OF = {"wire": "redis"}
+EXACT = {
+    "sqlite": ("hold-lock kill-workers",),
+    "redis": (
+        "kill9 hang",
+        "flush-scripts kill-clients pause-clients",
+        "fill-memory make-replica kill-workers",
+    ),
+    "cluster": ("move-slots hang-master",),
+    "postgres": ("stop-immediately kill9", "hang kill-workers"),
+}
+
+
+def needs(ground: str) -> pytest.MarkDecorator:
+    store = STORE_OF.get(ground, ground)
+    return pytest.mark.skipif(not is_selected(store), reason="not among STORES")
+
+
+def fight(ground: str, *nemeses: str, after_s: float = AFTER_S, scale: int = 1) -> Verdict:
+    """The verdict on a short race with these nemeses in it."""
+
+    async def scenario() -> Verdict:
+        async with GROUNDS[ground]() as opened:
+            return await opened.fight(*nemeses, race=Race(SEED, BEFORE_S, after_s, scale))
+
+    verdict = asyncio.run(scenario())
+    print(verdict)
+    assert verdict.answers["ok"] > 100, "too little happened to prove anything"
+    assert verdict.answers["denied"] > 20, "the allowances were never reached"
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("ground", "nemeses"),
+    [
+        pytest.param(ground, nemeses, marks=needs(ground))
+        for ground, each in EXACT.items()
+        for nemeses in each
+        if ground in ALL_STORES
+    ],
+)
+def test_a_store_that_forgets_nothing_stays_exact(ground: str, nemeses: str):
+    verdict = fight(ground, *nemeses.split())
+    assert [account.overshoot for account in verdict.accounts.values()] == [0, 0, 0]
+
+
+@needs("redis")
+def test_calls_whose_replies_are_lost_count_once_or_not_at_all():
+    verdict = fight("wire", "lose-replies")
+    assert verdict.order.applied_unknown > 0, "no lost reply was of a call that counts"
+
+
+@pytest.mark.parametrize(
+    ("ground", "nemesis"),
+    [
+        pytest.param(ground, nemesis, marks=needs(ground))
+        for ground, nemesis in (("sentinel", "kill-primary"), ("cluster", "kill-session-master"))
+        if ground in ALL_STORES
+    ],
+)
+def test_a_replica_takes_over_and_the_loss_is_bounded(ground: str, nemesis: str):
+    """Service is back within 5 s; what exceeds the allowances had been acknowledged within the last second."""
+    fight(ground, nemesis, after_s=2.5)
+
+
+@needs("sentinel")
+def test_what_replicas_had_not_heard_of_is_reported_as_lost():
+    """They hear nothing for 0.3 s before the primary dies, while the counters still grow."""
+    verdict = fight("sentinel", "kill-primary-ahead", after_s=3.0, scale=15)
+    assert max(verdict.order.lost.values()) > 0, "nothing was lost although no replica had heard of it"
+    assert max(account.overshoot for account in verdict.accounts.values()) > 0, "so much was lost, and nobody gained"
