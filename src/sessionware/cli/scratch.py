@@ -23,6 +23,7 @@ from sessionware.testing import ManualClock
 from sessionware.testing.check import Opener
 
 if TYPE_CHECKING:
+    from sessionware.stores.redis.address import RedisAddress
     from sessionware.stores.redis.wire import Wire
 
 TIMEOUT_MS: Final = 10_000  # an examination asks what is right, not how fast
@@ -145,10 +146,26 @@ async def _empty(url: str, prefix: str) -> None:
     from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
     from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
 
-    if "+cluster" in url.partition("://")[0]:
-        await _empty_cluster(url, prefix)
-        return
-    await _empty_server(await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open(), prefix)
+    match url.partition("://")[0].lower().partition("+")[2]:
+        case "cluster":
+            await _empty_cluster(url, prefix)
+            return
+        case "sentinel":
+            address = await _primary_of(url)
+        case _:
+            address = read_address(url)
+    await _empty_server(await Node(address, timeout=TIMEOUT_MS / 1000, calibrated=None).open(), prefix)
+
+
+async def _primary_of(url: str) -> RedisAddress:
+    from sessionware.stores.redis.address import read_sentinels  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.sentinels import Sentinels  # noqa: PLC0415  # the same
+
+    sentinels = Sentinels(read_sentinels(url))
+    try:
+        return (await sentinels.find()).primary
+    finally:
+        await sentinels.close()
 
 
 async def _empty_cluster(url: str, prefix: str) -> None:

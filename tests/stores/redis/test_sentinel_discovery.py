@@ -53,6 +53,12 @@ def test_a_server_that_is_no_sentinel_is_told_apart(redis_url: str) -> None:
     assert "write redis:// for a server" in said
 
 
+def test_a_sentinel_that_is_taken_for_a_server_says_how_it_is_written(redis_sentinel_url: str) -> None:
+    place = seeds_of(redis_sentinel_url).partition(",")[0]
+    said = asyncio.run(refusal(f"redis://{place}/0"))
+    assert f"is a Sentinel: write redis+sentinel://{place}/NAME" in said
+
+
 def test_sentinels_that_do_not_answer_are_all_named() -> None:
     """Away is not wrong: a worker may start before them, and is told until then whom it waits for."""
 
@@ -146,6 +152,22 @@ def test_a_server_that_follows_another_is_not_taken_for_the_primary(group: Redis
             with pytest.raises(StoreUnavailable, match=r"is no primary \(slave\)"):
                 await opening()
         await node.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_was_left_may_be_entered_again(redis_sentinel_url: str) -> None:
+    async def scenario() -> None:
+        store = open_store(f"{redis_sentinel_url}?prefix={some_prefix()}")
+        for name in (b"one", b"two"):
+            async with store:
+                make = Maker.of(store)
+                session = make.session(name.decode())
+                await store.create(make.new(session), operation=name, now=make.now)
+                ends = [store.delete(session.key, now=make.now) for _ in range(5)]
+                assert len([each for each in await asyncio.gather(*ends) if each]) == 1
+            with pytest.raises(StoreUnavailable, match="is closed"):
+                await take(store, make)
 
     asyncio.run(scenario())
 

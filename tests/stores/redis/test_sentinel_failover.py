@@ -332,6 +332,25 @@ def test_watchers_hear_a_gap_after_the_failover_and_then_each_other(group: Redis
     asyncio.run(scenario())
 
 
+def test_each_new_primary_is_looked_at_for_what_it_may_forget(
+    group: RedisReplicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ST-03: the replicas' settings are not the primary's."""
+
+    async def scenario() -> None:
+        async with open_store(url_of(group), timeout_ms=DEADLINE_MS) as store:
+            for replica in group.replicas:
+                say(replica.port, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            assert "maxmemory-policy" not in caplog.text
+            old = group.kill_primary()
+            await until_it_answers(store, within=10)
+            assert "maxmemory-policy is 'allkeys-lru'" in caplog.text
+            assert group.wait_for_new_primary(old) is not old
+
+    with caplog.at_level(logging.WARNING, "sessionware.store"):
+        asyncio.run(scenario())
+
+
 def test_a_planned_failover_is_followed_too(group: RedisReplicas) -> None:
     """`SENTINEL FAILOVER`, as before a maintenance: nothing is lost, for the primary still replicates."""
 

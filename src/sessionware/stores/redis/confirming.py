@@ -43,10 +43,12 @@ class Confirmation:
         await asyncio.wait([self._next])  # a caller that is cancelled does not end it for the others
 
     async def close(self) -> None:
-        for task in (self._running, self._next):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        """A store that is opened again confirms again."""
+        tasks = [task for task in (self._running, self._next) if task is not None]
+        self._running = self._next = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._wire is not None:
             self._wire.close()
             await self._wire.wait_closed()

@@ -55,6 +55,7 @@ class Node:
         self._greet = greet
         self._backoff = backoff
         self._tls = address.tls_context()
+        self._checked: RedisAddress | None = None  # the server that was found fit to serve us
         self._wire: Wire | None = None
         self._wires: WeakSet[Wire] = WeakSet()  # every connection to the server, subscriptions too
         self._attempt: asyncio.Task[Wire] | None = None
@@ -184,8 +185,9 @@ class Node:
         wire = await self.open()
         try:
             async with asyncio.timeout(CONNECT_S):
-                if self.addresses is None:
+                if self._checked != self.address:
                     await check_server(wire, self.address)
+                    self._checked = self.address
                 self.addresses = await agree_on_salt(
                     wire, self.address, buckets=BUCKETS, known=self.addresses, salt=self._salt
                 )

@@ -37,6 +37,11 @@ async def check_version(wire: Wire, address: RedisAddress, *, clustered: bool) -
     version = info.get("valkey_version") or info.get("redis_version", "0")
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < VERSION_MIN:
         raise ConfigError(f"store {address!r} is version {version}: 6.2 or newer is needed")
+    if info.get("redis_mode") == "sentinel" or info.get("server_mode") == "sentinel":
+        raise ConfigError(
+            f"store {address!r} is a Sentinel: write redis+sentinel://{address.place}/NAME, by the name under which it "
+            "watches the primary"
+        )
     if clustered and info.get("cluster_enabled") == "0":
         raise ConfigError(
             f"store {address!r} is a single server (cluster_enabled:0): write redis:// instead of redis+cluster://"
