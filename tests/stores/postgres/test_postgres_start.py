@@ -15,7 +15,7 @@ from sessionware.stores.postgres.server import OTHER_LINES, Server
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
 from tests.stores.postgres.connected import (
-    DEADLINE_S,
+    PATIENT_S,
     SLEEP,
     connected,
     schema_of_its_own,
@@ -32,7 +32,7 @@ def test_a_server_that_recovers_longer_is_waited_for_at_the_start() -> None:
 
     async def scenario(postgres: PostgresServer) -> None:
         address = replace(read_address("postgresql://postgres@h/postgres"), hosts=(("127.0.0.1", postgres.port),))
-        server = Server(address, timeout=DEADLINE_S, calibrated=None)
+        server = Server(address, timeout=PATIENT_S, calibrated=None)
         starting = asyncio.create_task(server.start())
         await asyncio.sleep(0.3)
         await asyncio.to_thread(postgres.start)
@@ -96,7 +96,7 @@ def test_a_server_without_a_free_slot_is_away_and_says_so() -> None:
     """C34: not a mistake in the settings."""
 
     async def scenario(postgres: PostgresServer) -> None:
-        server = Server(read_address(postgres.url), timeout=DEADLINE_S, calibrated=None)
+        server = Server(read_address(postgres.url), timeout=PATIENT_S, calibrated=None)
         await server.start()
         async with superuser(postgres.url), superuser(postgres.url):
             with pytest.raises(StoreUnavailable, match=r"no free connection slot .*raise max_connections"):
