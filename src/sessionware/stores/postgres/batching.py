@@ -19,8 +19,9 @@ from sessionware.stores.postgres.calls import OVERDUE, TRIES, Calls, is_skewed
 from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.sealing import Sealer
 
-BATCH_MAX: Final = 32  # beyond it an admission costs no less, and its locks are held longer
-WIDE_BATCH_MAX: Final = 16  # with a counter that many share: all other batches wait for this one
+# Beyond it an admission costs no less, and its locks are held longer. Measured with a counter that all share, too:
+# smaller batches are slower, because each holds the counter while its commit is flushed.
+BATCH_MAX: Final = 32
 WAITING_MAX: Final = 10_000  # admissions that wait; beyond it the server is hopelessly behind
 FUNCTION: Final = "admit_batch"
 
@@ -82,12 +83,7 @@ class Batches:
     def _next(self) -> list[Waiting]:
         """Those that travel together: the oldest, without those whose callers have left."""
         batch: list[Waiting] = []
-        most = BATCH_MAX
-        while self._queue and len(batch) < most:
-            if self._queue[0].asked.is_wide:
-                most = WIDE_BATCH_MAX
-                if len(batch) >= most:
-                    break
+        while self._queue and len(batch) < BATCH_MAX:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 batch.append(waiting)

@@ -12,7 +12,7 @@ from sessionware.stores.postgres.answers import HASH, MOMENT, NUMBER, TALLIES, R
 from sessionware.stores.postgres.asking import Question, question
 from sessionware.stores.postgres.calls import Calls
 
-SLICE: Final = 100  # sessions that one call ends, each with the locks of its levels
+SLICE: Final = 50  # sessions that one call ends, each with the locks of its levels: 20 ms of the server
 FACTS: Final = 100  # facts that one call books: thousands of streams renew their leases at once
 IDLE_SCAN: Final = 1000  # sessions that one call looks at for idle ones
 GARBAGE: Final = 1000  # rows of each kind that one call deletes
