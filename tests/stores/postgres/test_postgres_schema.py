@@ -102,10 +102,30 @@ def test_a_role_without_rights_is_told_the_command_and_may_use_what_the_command_
             await start(worker)
         assert await apply_schema(address, call_ms=1000) is None
         assert await apply_schema(address, call_ms=1000) == VERSION
+        with pytest.raises(
+            ConfigError, match="may not use the schema: grant it what `sessionware schema postgres` prints"
+        ):
+            await start(worker)
+        await connection.execute("GRANT USAGE ON SCHEMA sessionware TO workers")
+        with pytest.raises(ConfigError, match=r"may not use the schema \(permission denied .* prints at its end"):
+            await start(worker)
         for grant in re.findall(r"^--   (GRANT .*;)$", ddl("sessionware"), re.MULTILINE):
             await connection.execute(grant)
         await start(worker)
         await start(replace(worker, create=False))
+
+    on_a_new_server(scenario)
+
+
+def test_a_role_that_may_use_a_schema_but_make_nothing_in_it_makes_nothing_elsewhere() -> None:
+    """A table that may not be made there would else become a temporary one, and each connection an installation."""
+
+    async def scenario(address: PostgresAddress, connection: Any) -> None:
+        await connection.execute("CREATE ROLE workers LOGIN; CREATE SCHEMA sessionware")
+        await connection.execute("GRANT USAGE ON SCHEMA sessionware TO workers")
+        with pytest.raises(ConfigError, match="may not make or change the schema"):
+            await start(replace(address, user="workers"))
+        assert await connection.fetchval("SELECT count(*) FROM pg_class WHERE relname = 'schema_version'") == 0
 
     on_a_new_server(scenario)
 

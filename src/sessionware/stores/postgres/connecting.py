@@ -104,6 +104,8 @@ def _settings(address: PostgresAddress, call_ms: float) -> dict[str, str]:
         "lock_timeout": _ms(call_ms * LOCK_SHARE),
         "idle_in_transaction_session_timeout": _ms(call_ms * IDLE_FACTOR),
         "default_transaction_isolation": "read committed",  # a new look at the rows behind each lock
+        "tcp_keepalives_idle": "30",  # s; an idle connection stays known on the way, and one that is dead is noticed
+        "tcp_keepalives_interval": "10",
         "jit": "off",
         "enable_seqscan": "off",  # plans are kept, and the first are made while the tables are empty
         "plan_cache_mode": "force_generic_plan",

@@ -21,9 +21,11 @@ MAKE_S: Final = 30.0  # making or changing a schema, and waiting for another wor
 COMMAND: Final = "sessionware schema postgres --apply"
 _LOCK: Final = 0x53_57_41_52_45  # "SWARE": whoever makes or changes a schema holds it
 _LOOK: Final = """
-SELECT to_regclass('schema_version') IS NOT NULL AS there, current_schema() IS NOT NULL AS named,
-       (SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace) AS relations
+SELECT bool_and(has_schema_privilege(n.oid, 'USAGE')) AS usable, count(c.oid) AS relations,
+       coalesce(bool_or(c.relname = 'schema_version'), false) AS ours
+FROM pg_namespace AS n LEFT JOIN pg_class AS c ON c.relnamespace = n.oid WHERE n.nspname = $1
 """
+_GRANT: Final = "grant it what `sessionware schema postgres` prints at its end"
 
 
 async def join(connection: Any, address: PostgresAddress, *, salt: bytes | None) -> Addresses:
@@ -32,9 +34,12 @@ async def join(connection: Any, address: PostgresAddress, *, salt: bytes | None)
     `salt` is given to an installation that has none yet. Raises ConfigError when there is no schema that we can use,
     and what the driver raises.
     """
-    await update(connection, address)
-    async with asyncio.timeout(MAKE_S):
-        return await _found(connection, address, salt)
+    try:
+        await update(connection, address)
+        async with asyncio.timeout(MAKE_S):
+            return await _found(connection, address, salt)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigError(f"store {address!r}: this role may not use the schema ({error}): {_GRANT}") from error
 
 
 async def update(
@@ -61,7 +66,7 @@ def ddl(schema: str) -> str:
 BEGIN;
 SET LOCAL check_function_bodies = off;
 CREATE SCHEMA IF NOT EXISTS "{schema}";
-SET LOCAL search_path = "{schema}", pg_temp;
+SET LOCAL search_path = "{schema}";
 {_contents()}
 COMMIT;
 
@@ -79,8 +84,10 @@ def _contents() -> str:
 
 async def _version(connection: Any, address: PostgresAddress, *, known: int) -> int | None:
     """Which version stands there; None for a schema that is empty or missing. Raises ConfigError."""
-    found = await connection.fetchrow(_LOOK)
-    if not found["there"]:
+    found = await connection.fetchrow(_LOOK, address.schema)
+    if found["usable"] is False:
+        raise ConfigError(f"store {address!r}: this role may not use the schema: {_GRANT}")
+    if not found["ours"]:
         if found["relations"]:
             raise ConfigError(
                 f"store {address!r}: the schema belongs to another program: write schema= with a new name"
@@ -126,6 +133,7 @@ async def _create(connection: Any, schema: str) -> None:
     # CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it is there.
     if await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema) == 0:
         await connection.execute(f'CREATE SCHEMA "{schema}"')
+    await connection.execute(f'SET LOCAL search_path = "{schema}"')  # what may not be made there is made nowhere
     await connection.execute(_contents())
 
 
