@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from sessionware.core.admission import Outcome
-from sessionware.core.facts import Acknowledged, Settled, TokenRevocation
+from sessionware.core.facts import Acknowledged, Settled, TokenRevocation, Touched
 from sessionware.core.ledger import Scope
 from sessionware.core.store import ENDED_KEEP_MS, ENDED_MAX, OPERATION_KEEP_MS, Log, Store
 from sessionware.stores.open import open_store
@@ -20,7 +20,7 @@ from tests.stores.opening import TIMEOUT_MS, some_place_on
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
 
-TOLD_WITHIN_S = 10.0  # the server counts its updates about once a second
+TOLD_WITHIN_S = 10.0  # a backend tells its updates when it ends
 DAY_MS = 86_400_000
 TABLES = (
     "sessions", "payloads", "links", "logs", "counters", "leases", "tombstones", "operations", "tokens", "ended",
@@ -36,13 +36,18 @@ def url(postgres_url):
 @asynccontextmanager
 async def opened(url: str, clock: ManualClock | None = None) -> AsyncIterator[tuple[Store, asyncpg.Connection]]:
     """A store, and a connection beside it that knows its tables."""
-    async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store:
-        connection = await asyncpg.connect(url.partition("?")[0])
-        try:
-            await connection.execute(f'SET search_path = "{read_address(url).schema}"')
-            yield store, connection
-        finally:
-            await connection.close()
+    async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store, looking_on(url) as connection:
+        yield store, connection
+
+
+@asynccontextmanager
+async def looking_on(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url.partition("?")[0])
+    try:
+        await connection.execute(f'SET search_path = "{read_address(url).schema}"')
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def updates_of(connection: asyncpg.Connection, table: str, *, at_least: int) -> tuple[int, int]:
@@ -58,7 +63,7 @@ def test_requests_update_their_rows_in_place(url):
     """Performance.md 2: no index follows an admission, so the tables do not bloat."""
 
     async def main():
-        async with opened(url) as (store, connection):
+        async with open_store(url, timeout_ms=TIMEOUT_MS) as store:
             make = Maker.of(store)
             sessions = [make.session(f"work-{number}") for number in range(4)]
             for session in sessions:
@@ -71,6 +76,7 @@ def test_requests_update_their_rows_in_place(url):
                 )
                 answers = await asyncio.gather(*[store.admit(make.ask(each, spends=spends)) for each in sessions])
                 assert [answer.outcome for answer in answers] == [Outcome.ADMITTED] * 4
+        async with looking_on(url) as connection:
             for table, wanted in (("sessions", 400), ("counters", 700)):
                 updates, hot = await updates_of(connection, table, at_least=wanted)
                 assert hot >= updates * 0.9, f"{table}: {updates} updates, of which only {hot} moved no index"
@@ -154,5 +160,23 @@ def test_a_reap_of_many_sessions_hands_over_each_once(url):
             clock.advance(max(ENDED_KEEP_MS, OPERATION_KEEP_MS))
             await store.reap(now=clock.now(), limit=1000)
             assert await rows_of(connection) == {}
+
+    asyncio.run(main())
+
+
+def test_thousands_of_facts_at_once_are_booked_in_their_order(url):
+    """A slice holds few locks: the server's table of locks is shared by all workers."""
+
+    async def main():
+        async with opened(url) as (store, connection):
+            make = Maker.of(store)
+            sessions = [make.session(f"work-{number}") for number in range(10)]
+            for session in sessions:
+                await store.create(make.new(session), operation=make.operation(), now=make.now)
+            missing = make.session("missing")
+            facts = [Touched(each.key, make.now, 1) for _ in range(200) for each in [*sessions, missing]]
+            assert await store.record(facts, now=make.now) == ([True] * 10 + [False]) * 200
+            assert await connection.fetchval("SELECT array_agg(DISTINCT hits) FROM sessions") == [200]
+            assert await store.record([], now=make.now) == []
 
     asyncio.run(main())

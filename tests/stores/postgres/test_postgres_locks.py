@@ -8,6 +8,7 @@ from random import Random
 import asyncpg
 import pytest
 
+from sessionware.clock import StoreClock
 from sessionware.core.admission import Admitted, Caps, Outcome
 from sessionware.core.facts import Acknowledged, OwnerRevocation, Released, Settled, Touched, UserLimits
 from sessionware.core.ledger import Scope
@@ -247,5 +248,22 @@ def test_a_caller_that_leaves_takes_nobody_with_it(url):
             assert all(isinstance(each, asyncio.CancelledError) for each in answers[::2])
             assert all(isinstance(each, Admitted) for each in answers[1::2])
             assert len({used(each) for each in answers[1::2]}) == 20
+
+    asyncio.run(main())
+
+
+def test_a_batch_with_a_wrong_clock_comes_again_as_a_whole_and_counts_once(url):
+    """Store.md 7: SKEW(store_now), nothing was written; the same questions at the server's time."""
+
+    async def main():
+        async with workers(url, 1) as (store,):
+            make, clock = Maker.of(store), store.clock
+            assert isinstance(clock, StoreClock)
+            right = clock.now()
+            clock.calibrate([(0, right - 3_600_000, 0)])
+            asked = [store.admit(make.ask(spends=(make.spend(allowance=100, span=LEVEL),))) for _ in range(20)]
+            answers = await asyncio.gather(*asked)
+            assert sorted(map(used, answers)) == list(range(1, 21))
+            assert all(abs(answer.now - right) < 60_000 for answer in answers)
 
     asyncio.run(main())

@@ -19,8 +19,9 @@ from sessionware.stores.postgres.calls import OVERDUE, TRIES, Calls, is_skewed
 from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.sealing import Sealer
 
-BATCH_MAX: Final = 32  # beyond it an admission costs no less, and its locks are held longer
-WIDE_BATCH_MAX: Final = 16  # with a counter that many share: all other batches wait for this one
+# Beyond it an admission costs no less, and its locks are held longer. Measured with a counter that all share, too:
+# smaller batches are slower, because each holds the counter while its commit is flushed.
+BATCH_MAX: Final = 32
 WAITING_MAX: Final = 10_000  # admissions that wait; beyond it the server is hopelessly behind
 FUNCTION: Final = "admit_batch"
 
@@ -31,16 +32,16 @@ class Waiting(Struct, gc=False):
     ask: Admission
     asked: Asked
     answer: asyncio.Future[Admitted]
+    is_repeated: bool = False
 
 
 class Batches:
     """One batch at a time is on its way."""
 
-    def __init__(self, calls: Calls, clock: Clock, sealer: Sealer, *, timeout: float) -> None:
+    def __init__(self, calls: Calls, clock: Clock, sealer: Sealer) -> None:
         self._calls = calls
         self._clock = clock
         self._sealer = sealer
-        self._timeout = timeout
         self._queue: deque[Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -53,7 +54,7 @@ class Batches:
         self._queue.append(Waiting(ask, asking.admission(ask, self._sealer), answer))
         if self._sending is None:
             self._sending = loop.create_task(self._send_all())
-        overdue = loop.call_later(self._timeout, self._give_up, answer)
+        overdue = loop.call_later(self._calls.timeout, self._give_up, answer)
         try:
             return await answer
         finally:
@@ -69,7 +70,9 @@ class Batches:
 
     def _give_up(self, answer: asyncio.Future[Admitted]) -> None:
         if not answer.done():
-            answer.set_exception(StoreUnavailable(f"PostgreSQL did not answer within {self._timeout * 1000:.0f} ms"))
+            answer.set_exception(
+                StoreUnavailable(f"PostgreSQL did not answer within {self._calls.timeout * 1000:.0f} ms")
+            )
 
     async def _send_all(self) -> None:
         try:
@@ -81,12 +84,7 @@ class Batches:
     def _next(self) -> list[Waiting]:
         """Those that travel together: the oldest, without those whose callers have left."""
         batch: list[Waiting] = []
-        most = BATCH_MAX
-        while self._queue and len(batch) < most:
-            if self._queue[0].asked.is_wide:
-                most = WIDE_BATCH_MAX
-                if len(batch) >= most:
-                    break
+        while self._queue and len(batch) < BATCH_MAX:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 batch.append(waiting)
@@ -110,30 +108,29 @@ class Batches:
             _fail(batch, StoreUnavailable("an admission was asked for, and its answer never read"))
             raise
         else:
-            for waiting, own in zip(batch, _own_rows(rows, len(batch)), strict=True):
-                await self._hand_over(waiting, own)
+            own = _own_rows(rows, len(batch))
+            late = [waiting for waiting, its in zip(batch, own, strict=True) if not self._answer(waiting, its)]
+            if late:
+                await self._send(self._asked_again(late, own))
 
-    async def _hand_over(self, waiting: Waiting, rows: Sequence[Row]) -> None:
+    def _answer(self, waiting: Waiting, rows: Sequence[Row]) -> bool:
+        """Hand over one answer; False when the server found our clock skewed, and it must be asked again."""
+        if is_skewed(rows) and not waiting.is_repeated:
+            return waiting.answer.done()
         if waiting.answer.done():
-            return
-        if is_skewed(rows):
-            self._calls.believe(rows)
-            later = waiting.ask.at(self._clock.now())
-            again = Waiting(later, asking.admission(later, self._sealer), waiting.answer)
-            try:
-                rows = self._calls.steady(await self._calls.perform(FUNCTION, together([again]), admitting=True))
-            except StoreUnavailable as error:
-                _fail([waiting], error)
-                return
-            waiting = again
-        if waiting.answer.done():
-            return
+            return True
         try:
-            answer = answers.admitted(rows, waiting.ask, self._sealer)
-        except (PayloadUnreadable, *answers.DAMAGED) as error:
+            waiting.answer.set_result(answers.admitted(self._calls.steady(rows), waiting.ask, self._sealer))
+        except (PayloadUnreadable, StoreUnavailable, *answers.DAMAGED) as error:
             waiting.answer.set_exception(error)
-        else:
-            waiting.answer.set_result(answer)
+        return True
+
+    def _asked_again(self, late: Sequence[Waiting], own: Sequence[Sequence[Row]]) -> list[Waiting]:
+        """The same questions at the server's time."""
+        self._calls.believe(next(rows for rows in own if is_skewed(rows)))
+        now = self._clock.now()
+        again = [(waiting.ask.at(now), waiting.answer) for waiting in late]
+        return [Waiting(ask, asking.admission(ask, self._sealer), answer, is_repeated=True) for ask, answer in again]
 
 
 def together(batch: Sequence[Waiting]) -> Question:
@@ -156,6 +153,9 @@ def _own_rows(rows: Sequence[Row], count: int) -> list[list[Row]]:
 
 
 def _fail(batch: Sequence[Waiting], error: StoreUnavailable) -> None:
+    """Tell every caller that still waits, each by an error of its own: they are raised in different places."""
     for waiting in batch:
         if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+            told = StoreUnavailable(str(error))
+            told.__cause__ = error
+            waiting.answer.set_exception(told)

@@ -28,7 +28,7 @@ from sessionware.core.store import (
 )
 from sessionware.errors import Conflict, SessionExists, SessionNotFound, StoreUnavailable, TooManySessions
 from sessionware.stores.cursor import read_cursor, write_cursor
-from sessionware.stores.postgres import answers, asking, reaping, telling
+from sessionware.stores.postgres import answers, asking, slicing, telling
 from sessionware.stores.postgres.address import PostgresAddress
 from sessionware.stores.postgres.answers import FULL_NAME, HASH, NUMBER, OUTCOME, POOLS, UPSTREAMS, Row
 from sessionware.stores.postgres.asking import question
@@ -58,8 +58,10 @@ class PostgresStore:
         self.clock: Clock = clock or own or StoreClock()
         self._sealer = sealer or Sealer()
         self._server = Server(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
-        self._calls = Calls(self._server, self.clock, max_skew=MAX_SKEW_MS if own is not None else 0)
-        self._batches = Batches(self._calls, self.clock, self._sealer, timeout=timeout_ms / 1000)
+        self._calls = Calls(
+            self._server, self.clock, max_skew=MAX_SKEW_MS if own is not None else 0, timeout=timeout_ms / 1000
+        )
+        self._batches = Batches(self._calls, self.clock, self._sealer)
         self._subscription = Subscription(self._server)
 
     @property
@@ -171,18 +173,15 @@ class PostgresStore:
             return []
         if self.clock.is_settling():
             return []
-        rows = await reaping.reap(self._calls, now=now, limit=min(limit, REAP_MAX), idle_for=idle_for)
+        rows = await slicing.reap(self._calls, now=now, limit=min(limit, REAP_MAX), idle_for=idle_for)
         return [*answers.ends(rows, self._sealer)]
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
-        if not facts:
-            return []
-        rows = await self._calls.ask("record_facts", telling.facts(facts, now))
-        return [booked == 1 for booked in rows[0][answers.TALLIES]]
+        return await slicing.record(self._calls, facts, now)
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
-        asked = telling.revocation(revocation, now=now, at_most=reaping.SLICE)
-        rows = await reaping.revoke(self._calls, asked)
+        asked = telling.revocation(revocation, now=now, at_most=slicing.SLICE)
+        rows = await slicing.revoke(self._calls, asked)
         return [*answers.ends(rows, self._sealer)]
 
     async def append(self, key: SessionKey, log: Log, item: bytes, *, keep: int, now: int) -> int:
