@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from sessionware.core.admission import Outcome
+from sessionware.core.admission import Caps, Outcome
 from sessionware.core.facts import Acknowledged, Settled, TokenRevocation, Touched
 from sessionware.core.ledger import Scope
 from sessionware.core.store import ENDED_KEEP_MS, ENDED_MAX, OPERATION_KEEP_MS, Log, Store
@@ -15,12 +15,13 @@ from sessionware.stores.open import open_store
 from sessionware.stores.postgres.address import read_address
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
+from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
 from tests.stores.opening import TIMEOUT_MS, some_place_on
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
 
-TOLD_WITHIN_S = 10.0  # the server counts its updates about once a second
+TOLD_WITHIN_S = 10.0  # a backend tells its updates when it ends
 DAY_MS = 86_400_000
 TABLES = (
     "sessions", "payloads", "links", "logs", "counters", "leases", "tombstones", "operations", "tokens", "ended",
@@ -36,13 +37,18 @@ def url(postgres_url):
 @asynccontextmanager
 async def opened(url: str, clock: ManualClock | None = None) -> AsyncIterator[tuple[Store, asyncpg.Connection]]:
     """A store, and a connection beside it that knows its tables."""
-    async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store:
-        connection = await asyncpg.connect(url.partition("?")[0])
-        try:
-            await connection.execute(f'SET search_path = "{read_address(url).schema}"')
-            yield store, connection
-        finally:
-            await connection.close()
+    async with open_store(url, clock=clock, timeout_ms=TIMEOUT_MS) as store, looking_on(url) as connection:
+        yield store, connection
+
+
+@asynccontextmanager
+async def looking_on(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url.partition("?")[0])
+    try:
+        await connection.execute(f'SET search_path = "{read_address(url).schema}"')
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def updates_of(connection: asyncpg.Connection, table: str, *, at_least: int) -> tuple[int, int]:
@@ -58,7 +64,7 @@ def test_requests_update_their_rows_in_place(url):
     """Performance.md 2: no index follows an admission, so the tables do not bloat."""
 
     async def main():
-        async with opened(url) as (store, connection):
+        async with open_store(url, timeout_ms=TIMEOUT_MS) as store:
             make = Maker.of(store)
             sessions = [make.session(f"work-{number}") for number in range(4)]
             for session in sessions:
@@ -71,6 +77,7 @@ def test_requests_update_their_rows_in_place(url):
                 )
                 answers = await asyncio.gather(*[store.admit(make.ask(each, spends=spends)) for each in sessions])
                 assert [answer.outcome for answer in answers] == [Outcome.ADMITTED] * 4
+        async with looking_on(url) as connection:
             for table, wanted in (("sessions", 400), ("counters", 700)):
                 updates, hot = await updates_of(connection, table, at_least=wanted)
                 assert hot >= updates * 0.9, f"{table}: {updates} updates, of which only {hot} moved no index"
@@ -174,3 +181,24 @@ def test_thousands_of_facts_at_once_are_booked_in_their_order(url):
             assert await store.record([], now=make.now) == []
 
     asyncio.run(main())
+
+
+def test_a_server_with_few_locks_is_swept_in_smaller_slices():
+    """ST-06: its table of locks is shared by all that use the server."""
+    few = ("max_locks_per_transaction=10", "max_connections=8", "max_worker_processes=1", "max_wal_senders=0")
+
+    async def main(url: str) -> None:
+        clock = ManualClock()
+        async with opened(url, clock) as (store, connection):
+            make = Maker.of(store)
+            for number in range(100):
+                levels = tuple([make.level(f"level {number}-{each}", allowance=1) for each in range(20)])
+                new = make.new(make.session(f"work-{number}", idle=1000), Caps(levels=levels))
+                await store.create(new, operation=make.operation(), now=make.now)
+            clock.advance(1000)
+            assert len(await store.reap(now=clock.now(), limit=1000)) == 100
+            assert await connection.fetchval("SELECT count(*) FROM counters") == 0
+
+    with PostgresServer(*few) as server:
+        asyncio.run(main(some_place_on(server.url)))
+        assert "out of shared memory" in server.log

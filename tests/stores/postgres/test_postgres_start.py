@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from sessionware.stores.postgres.server import OTHER_LINES, Server
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
 from tests.stores.postgres.connected import (
-    DEADLINE_S,
+    PATIENT_S,
     SLEEP,
     connected,
     schema_of_its_own,
@@ -32,7 +33,7 @@ def test_a_server_that_recovers_longer_is_waited_for_at_the_start() -> None:
 
     async def scenario(postgres: PostgresServer) -> None:
         address = replace(read_address("postgresql://postgres@h/postgres"), hosts=(("127.0.0.1", postgres.port),))
-        server = Server(address, timeout=DEADLINE_S, calibrated=None)
+        server = Server(address, timeout=PATIENT_S, calibrated=None)
         starting = asyncio.create_task(server.start())
         await asyncio.sleep(0.3)
         await asyncio.to_thread(postgres.start)
@@ -96,7 +97,7 @@ def test_a_server_without_a_free_slot_is_away_and_says_so() -> None:
     """C34: not a mistake in the settings."""
 
     async def scenario(postgres: PostgresServer) -> None:
-        server = Server(read_address(postgres.url), timeout=DEADLINE_S, calibrated=None)
+        server = Server(read_address(postgres.url), timeout=PATIENT_S, calibrated=None)
         await server.start()
         async with superuser(postgres.url), superuser(postgres.url):
             with pytest.raises(StoreUnavailable, match=r"no free connection slot .*raise max_connections"):
@@ -174,3 +175,62 @@ def test_a_pooler_is_noticed_and_warned_about(postgres_url: str, caplog: pytest.
 
     with caplog.at_level(logging.WARNING, "sessionware.store"):
         asyncio.run(scenario())
+
+
+def test_a_server_that_does_not_wait_for_its_disk_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    """C23: what was answered could be forgotten."""
+
+    async def scenario(postgres: PostgresServer) -> None:
+        async with connected(read_address(postgres.url)) as server:
+            await server.call("SELECT 1")
+
+    with PostgresServer("synchronous_commit=off") as postgres, caplog.at_level(logging.WARNING, "sessionware.store"):
+        asyncio.run(scenario(postgres))
+    assert caplog.text.count("synchronous_commit is off") == 1
+
+
+def test_a_host_that_refuses_us_does_not_hide_one_that_serves() -> None:
+    """After a failover the old primary may lack a right, a database or a certificate."""
+
+    async def scenario(first: PostgresServer, second: PostgresServer) -> None:
+        first.ask_for_passwords()
+        hosts = (("127.0.0.1", first.port), ("127.0.0.1", second.port))
+        async with connected(replace(read_address(second.url), hosts=hosts, password="unknown-there")) as server:
+            assert await server.call("SELECT current_setting('port')::int") == [(second.port,)]
+        with pytest.raises(ConfigError, match="check the user, the password"):
+            async with connected(replace(read_address(first.url), hosts=hosts[:1] * 2, password="unknown-there")):
+                pass
+
+    with PostgresServer() as first, PostgresServer() as second:
+        asyncio.run(scenario(first, second))
+
+
+@pytest.mark.parametrize("password", ["caf\u00e9 \u2126", "sp ace/?#@:%", "\u0627\u0644"])
+def test_a_password_of_strange_characters_works(password: str) -> None:
+    async def scenario(postgres: PostgresServer) -> None:
+        async with superuser(postgres.url) as connection:
+            await connection.execute(f"ALTER USER postgres PASSWORD '{password}'")
+        postgres.ask_for_passwords()
+        url = postgres.url.replace("postgres@", f"postgres:{quote(password, safe='')}@")
+        async with connected(read_address(url)) as server:
+            assert await server.call("SELECT 1") == [(1,)]
+
+    with PostgresServer() as postgres:
+        asyncio.run(scenario(postgres))
+
+
+def test_a_password_that_cannot_be_sent_is_not_shown() -> None:
+    """ST-07."""
+
+    async def scenario(postgres: PostgresServer) -> ConfigError:
+        async with superuser(postgres.url) as connection:
+            await connection.execute("ALTER USER postgres PASSWORD 'right'")
+        postgres.ask_for_passwords()
+        with pytest.raises(ConfigError) as caught:
+            async with connected(replace(read_address(postgres.url), password="hunter2\udc80")):
+                pass
+        return caught.value
+
+    with PostgresServer() as postgres:
+        error = asyncio.run(scenario(postgres))
+    assert "hunter2" not in f"{error} {error.__cause__}"

@@ -16,7 +16,6 @@ from sessionware.stores.sealing import Place, Sealer
 
 LOCK_BYTES: Final = 8
 NOBODY: Final = b"nobody's"  # names the lock of the operations of callers without a proved owner
-WIDE: Final = frozenset({Scope.ORG, Scope.CLIENT, Scope.GLOBAL})  # counters that many callers share
 
 TOUCH, WANTS_DATA, OPENS, ONCE, HAS_NEW = 1, 2, 4, 8, 16
 BINDING, WHEN_CREATED, IN_SESSION = 1, 2, 4
@@ -40,7 +39,6 @@ class Asked(Struct, gc=False):
 
     question: Question
     link: bytes | None
-    is_wide: bool
 
 
 def lock_of(key: bytes) -> int:
@@ -80,14 +78,12 @@ def admission(ask: Admission, sealer: Sealer) -> Asked:
         0, 0, ask.now, flags, token.issued_at if token is not None else 0, ask.now + ask.lease_ms,
         len(ask.spends), len(ask.leases),
     ]  # fmt: skip
-    is_wide = False
     for spend in ask.spends:
         mode = BINDING * spend.binding + WHEN_CREATED * (spend.when is When.CREATED)
         if spend.scope is Scope.SESSION:
             mode += IN_SESSION
         else:
             written.append(spend.key)
-            is_wide = is_wide or spend.scope in WIDE
         words += (spend.key, spend.limit.encode())
         numbers += (spend.window, spend.carry, spend.cost, spend.allowance, mode, spend.stale_at)
     for lease in ask.leases:
@@ -98,7 +94,7 @@ def admission(ask: Admission, sealer: Sealer) -> Asked:
         written += born_under(new)
         add_newborn(new.session, new.caps, sealed(new.session, sealer), words, numbers)
     numbers[0], numbers[1] = len(words), len(numbers)
-    return Asked(question(written, words, numbers), link.hash if link is not None and key is None else None, is_wide)
+    return Asked(question(written, words, numbers), link.hash if link is not None and key is None else None)
 
 
 def born_under(new: NewSession) -> list[bytes]:

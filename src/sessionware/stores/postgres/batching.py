@@ -19,8 +19,9 @@ from sessionware.stores.postgres.calls import OVERDUE, TRIES, Calls, is_skewed
 from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.sealing import Sealer
 
-BATCH_MAX: Final = 32  # beyond it an admission costs no less, and its locks are held longer
-WIDE_BATCH_MAX: Final = 16  # with a counter that many share: all other batches wait for this one
+# Beyond it an admission costs no less, and its locks are held longer. Measured with a counter that all share, too:
+# smaller batches are slower, because each holds the counter while its commit is flushed.
+BATCH_MAX: Final = 32
 WAITING_MAX: Final = 10_000  # admissions that wait; beyond it the server is hopelessly behind
 FUNCTION: Final = "admit_batch"
 
@@ -37,11 +38,10 @@ class Waiting(Struct, gc=False):
 class Batches:
     """One batch at a time is on its way."""
 
-    def __init__(self, calls: Calls, clock: Clock, sealer: Sealer, *, timeout: float) -> None:
+    def __init__(self, calls: Calls, clock: Clock, sealer: Sealer) -> None:
         self._calls = calls
         self._clock = clock
         self._sealer = sealer
-        self._timeout = timeout
         self._queue: deque[Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -54,7 +54,7 @@ class Batches:
         self._queue.append(Waiting(ask, asking.admission(ask, self._sealer), answer))
         if self._sending is None:
             self._sending = loop.create_task(self._send_all())
-        overdue = loop.call_later(self._timeout, self._give_up, answer)
+        overdue = loop.call_later(self._calls.timeout, self._give_up, answer)
         try:
             return await answer
         finally:
@@ -70,7 +70,9 @@ class Batches:
 
     def _give_up(self, answer: asyncio.Future[Admitted]) -> None:
         if not answer.done():
-            answer.set_exception(StoreUnavailable(f"PostgreSQL did not answer within {self._timeout * 1000:.0f} ms"))
+            answer.set_exception(
+                StoreUnavailable(f"PostgreSQL did not answer within {self._calls.timeout * 1000:.0f} ms")
+            )
 
     async def _send_all(self) -> None:
         try:
@@ -82,12 +84,7 @@ class Batches:
     def _next(self) -> list[Waiting]:
         """Those that travel together: the oldest, without those whose callers have left."""
         batch: list[Waiting] = []
-        most = BATCH_MAX
-        while self._queue and len(batch) < most:
-            if self._queue[0].asked.is_wide:
-                most = WIDE_BATCH_MAX
-                if len(batch) >= most:
-                    break
+        while self._queue and len(batch) < BATCH_MAX:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 batch.append(waiting)
@@ -156,6 +153,9 @@ def _own_rows(rows: Sequence[Row], count: int) -> list[list[Row]]:
 
 
 def _fail(batch: Sequence[Waiting], error: StoreUnavailable) -> None:
+    """Tell every caller that still waits, each by an error of its own: they are raised in different places."""
     for waiting in batch:
         if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+            told = StoreUnavailable(str(error))
+            told.__cause__ = error
+            waiting.answer.set_exception(told)

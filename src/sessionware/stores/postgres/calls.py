@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,7 +13,7 @@ from sessionware.stores.postgres.asking import Question
 from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.postgres.server import Server
 
-TRIES: Final = 8  # of a call that turns out to need one more lock each time, or loses against another
+TRIES: Final = 20  # of a call that turns out to need one more lock each time, or loses against another
 MAX_SKEW_MS: Final = 2_000
 WANTS_LOCK: Final = "SW001"  # our own: the detail names a lock that another call holds (locks.sql)
 OVERDUE: Final = frozenset({"57014", "55P03"})  # statement_timeout, lock_timeout: no time is left to ask again
@@ -23,7 +24,8 @@ _AGAIN: Final = frozenset({WANTS_LOCK, "40P01", "40001"})
 class Calls:
     """The functions of one installation. `max_skew` 0: the clock is a test's own."""
 
-    def __init__(self, server: Server, clock: Clock, *, max_skew: int) -> None:
+    def __init__(self, server: Server, clock: Clock, *, max_skew: int, timeout: float) -> None:
+        self.timeout = timeout  # seconds
         self._server = server
         self._clock = clock
         self._max_skew = max_skew
@@ -40,8 +42,10 @@ class Calls:
     async def perform(
         self, function: str, asked: Question, *, admitting: bool = False, tries: int = TRIES
     ) -> Sequence[Row]:
-        """Call a function; again, with a lock more, while its refusal proves that it may help."""
+        """Call a function; again, with a lock more, while its refusal proves that it may help and there is time."""
         statement = f"SELECT * FROM {function}($1, $2, $3, $4)"  # noqa: S608  # our own names
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self.timeout
         while True:
             tries -= 1
             try:
@@ -49,7 +53,7 @@ class Calls:
                     statement, sorted(asked.locks), asked.words, asked.numbers, self._max_skew, admitting=admitting
                 )
             except Refused as refused:
-                if refused.sqlstate not in _AGAIN or tries <= 0:
+                if refused.sqlstate not in _AGAIN or tries <= 0 or clock() >= give_up_at:
                     raise
                 if refused.sqlstate == WANTS_LOCK:
                     asked.locks.add(int(refused.detail))

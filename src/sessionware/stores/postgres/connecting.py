@@ -29,37 +29,42 @@ _INTRODUCE: Final = """
 SELECT (SELECT count(set_config(name, value, false)) FROM unnest($1::text[], $2::text[]) AS given (name, value)),
        current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,
        pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only,
-       pg_backend_pid() AS pid,
+       pg_backend_pid() AS pid, current_setting('synchronous_commit') AS commits,
        coalesce((SELECT s.ssl FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid()), false) AS encrypted
 """
 _NOT_WELCOME: Final = ("28", "42501", "3D000", "0A000")  # no such user, wrong password, no right, no such database
 
 
-async def connect(address: PostgresAddress, *, call_ms: float, first: Host | None = None) -> tuple[Any, Host]:
+async def connect(
+    address: PostgresAddress, *, call_ms: float, first: Host | None = None, is_first: bool = False
+) -> tuple[Any, Host]:
     """A connection to the host that takes writes, and which that is; `first` is tried first.
 
-    Its statements end on the server within `call_ms`.
-
+    Its statements end on the server within `call_ms`. The first connection of a store warns about what it finds.
     Raises ConfigError when waiting cannot help (who we are, what the server is), StoreUnavailable otherwise.
     """
     hosts = sorted(address.hosts, key=lambda host: host != first)
-    why: ConfigError | StoreUnavailable = StoreUnavailable(f"store {address!r} has no host")
+    reasons: list[ConfigError | StoreUnavailable] = []
     for host in hosts:
         try:
-            return await _connect_to(host, address, call_ms), host
-        except StoreUnavailable as error:
-            why = error
+            connection, told = await _connect_to(host, address, call_ms)
+        except (ConfigError, StoreUnavailable) as error:
+            reasons.append(error)
         except _TakesNoWrites as error:
             kind = ConfigError if len(hosts) == 1 else StoreUnavailable  # of several, another may be promoted soon
-            why = kind(f"store {address!r}: {error}")
-    raise why
+            reasons.append(kind(f"store {address!r}: {error}"))
+        else:
+            if is_first:
+                _warn(connection, address, told)
+            return connection, host
+    raise max(reasons, key=lambda reason: isinstance(reason, StoreUnavailable))  # waiting may help one of them
 
 
 class _TakesNoWrites(Exception):
     """A standby, or a server that was set to read only."""
 
 
-async def _connect_to(host: Host, address: PostgresAddress, call_ms: float) -> Any:
+async def _connect_to(host: Host, address: PostgresAddress, call_ms: float) -> tuple[Any, Any]:
     try:
         async with asyncio.timeout(CONNECT_S):
             connection = await asyncpg.connect(
@@ -68,18 +73,22 @@ async def _connect_to(host: Host, address: PostgresAddress, call_ms: float) -> A
                 statement_cache_size=STATEMENTS, max_cached_statement_lifetime=0,
             )  # fmt: skip
             try:
-                await _introduce(connection, address, call_ms)
+                return connection, await _introduce(connection, address, call_ms)
             except BaseException:
                 connection.terminate()
                 raise
-    except (asyncpg.ClientConfigurationError, ssl.SSLCertVerificationError, ValueError) as error:
+    except (asyncpg.ClientConfigurationError, ssl.SSLCertVerificationError) as error:
         raise ConfigError(f"store {address!r}: {error}: check the URL, its sslmode= and sslrootcert=") from error
+    except ValueError:
+        raise _unsendable(address) from None
     except faults.ANY as error:
+        if isinstance(error, asyncpg.InternalClientError) and "authentication" in str(error):
+            raise _unsendable(address) from None
         raise _unreachable(error, address) from error
-    return connection
 
 
-async def _introduce(connection: Any, address: PostgresAddress, call_ms: float) -> None:
+async def _introduce(connection: Any, address: PostgresAddress, call_ms: float) -> Any:
+    """Tell the server our settings, and check what it tells about itself."""
     settings = _settings(address, call_ms)
     told = await connection.fetchrow(_INTRODUCE, list(settings), list(settings.values()))
     if told["version"] // 10_000 < VERSION_MIN:
@@ -92,7 +101,7 @@ async def _introduce(connection: Any, address: PostgresAddress, call_ms: float) 
     if told["standby"] or told["read_only"]:
         what = "is a standby" if told["standby"] else "is set to read only (default_transaction_read_only)"
         raise _TakesNoWrites(f"the server {what}: name the primary, or all servers (host1,host2)")
-    _warn(connection, address, encrypted=told["encrypted"], pid=told["pid"])
+    return told
 
 
 def _settings(address: PostgresAddress, call_ms: float) -> dict[str, str]:
@@ -112,13 +121,18 @@ def _settings(address: PostgresAddress, call_ms: float) -> dict[str, str]:
     }
 
 
-def _warn(connection: Any, address: PostgresAddress, *, encrypted: bool, pid: int) -> None:
-    if address.password and not encrypted and not address.is_near:
+def _warn(connection: Any, address: PostgresAddress, told: Any) -> None:
+    if address.password and not told["encrypted"] and not address.is_near:
         log.warning(
             "store %r: the password and all sessions travel in clear text: set sslmode=verify-full "
             "(and sslrootcert= for an authority of your own)", address,
         )  # fmt: skip
-    if pid != connection.get_server_pid():
+    if told["commits"] == "off":
+        log.warning(
+            "store %r: synchronous_commit is off: a crash of the server forgets the last moments, revocations among "
+            "them. Set `synchronous_commit = on`.", address,
+        )  # fmt: skip
+    if told["pid"] != connection.get_server_pid():
         log.warning(
             "store %r: a pooler stands before PostgreSQL. In session mode it does no harm; in transaction mode it "
             "loses events, deadlines and prepared statements: connect directly, or through a pool in session mode.",
@@ -128,6 +142,13 @@ def _warn(connection: Any, address: PostgresAddress, *, encrypted: bool, pid: in
 
 def _ms(value: float) -> str:
     return str(max(int(value), 1))  # 0 would mean: for ever
+
+
+def _unsendable(address: PostgresAddress) -> ConfigError:
+    """The driver could not put it on the wire. Its own message may quote the password: neither shown nor chained."""
+    return ConfigError(
+        f"store {address!r}: the user, the password or the database holds characters that cannot be sent"
+    )
 
 
 def _unreachable(error: BaseException, address: PostgresAddress) -> ConfigError | StoreUnavailable:

@@ -115,7 +115,10 @@ class Server:
             return connection
 
     async def _join(self) -> Any:
-        connection, host = await connect(self.address, call_ms=self._timeout * 1000, first=self._host)
+        is_first = self.addresses is None
+        connection, host = await connect(
+            self.address, call_ms=self._timeout * 1000, first=self._host, is_first=is_first
+        )
         try:
             self.addresses = await self._agree_on_salt(connection)
             if self._clock is not None and (self._failures or self._clock.wants_calibration()):

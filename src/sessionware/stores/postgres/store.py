@@ -58,8 +58,10 @@ class PostgresStore:
         self.clock: Clock = clock or own or StoreClock()
         self._sealer = sealer or Sealer()
         self._server = Server(address, timeout=timeout_ms / 1000, calibrated=own, salt=salt)
-        self._calls = Calls(self._server, self.clock, max_skew=MAX_SKEW_MS if own is not None else 0)
-        self._batches = Batches(self._calls, self.clock, self._sealer, timeout=timeout_ms / 1000)
+        self._calls = Calls(
+            self._server, self.clock, max_skew=MAX_SKEW_MS if own is not None else 0, timeout=timeout_ms / 1000
+        )
+        self._batches = Batches(self._calls, self.clock, self._sealer)
         self._subscription = Subscription(self._server)
 
     @property
