@@ -1,12 +1,14 @@
 """Opening a cluster: wrong addresses are said, dead seeds are passed over, one salt for all."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from sessionware.core.admission import Outcome
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
+from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import RedisCluster
 from tests.redis_words import say
@@ -81,6 +83,27 @@ def test_a_salt_that_is_lost_comes_back_from_a_worker_that_lives(cluster: RedisC
                 ]:
                     await asyncio.sleep(0.05)
             assert await opened(url) == store.addresses.salt
+
+    asyncio.run(scenario())
+
+
+def test_a_cluster_that_holds_another_installation_is_left_alone(cluster: RedisCluster):
+    """Store.md 1: a worker that meets another salt refuses to serve."""
+
+    async def scenario() -> None:
+        async with open_store(f"{cluster.url}?prefix=other:", timeout_ms=5_000) as store:
+            make = Maker.of(store)
+            await store.admit(make.ask())
+            owner = cluster.master_of(slot_of("other:meta"))
+            say(owner.port, "HSET", "other:meta", "salt", "x" * 32)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(StoreUnavailable):
+                    while await store.admit(make.ask()):
+                        await asyncio.sleep(0.05)
+            with pytest.raises(StoreUnavailable, match="another installation"):
+                await store.admit(make.ask())
+            with pytest.raises(StoreUnavailable, match="another installation"):
+                await store.reap(now=make.now, limit=0)
 
     asyncio.run(scenario())
 

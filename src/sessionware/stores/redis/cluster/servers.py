@@ -219,7 +219,8 @@ class ClusterServers:
 
     async def _connected(self, owner: Member | None, place: int) -> Member:
         if owner is None:
-            raise NothingRan(self.map.estranged or f"no node of {self!r} serves bucket {place:02x}")
+            what = f"bucket {place:02x}" if place < BUCKETS else "the key of the salt"
+            raise NothingRan(self.map.estranged or f"no node of {self!r} serves {what}")
         try:
             await owner.wire()
         except ConfigError as error:
