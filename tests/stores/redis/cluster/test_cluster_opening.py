@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
 from sessionware.core.admission import Outcome
+from sessionware.core.store import Query
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
+from sessionware.stores.redis.cluster import RedisClusterStore
 from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import RedisCluster
@@ -19,6 +22,13 @@ from tests.stores.opening import some_place_on
 pytestmark = [
     pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES"), pytest.mark.timeout(120),
 ]  # fmt: skip
+
+
+def listens_on_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 async def opened(url: str, **options: object) -> bytes:
@@ -122,3 +132,24 @@ def test_a_cluster_behind_a_password_is_entered_with_it_and_refused_without():
         with pytest.raises(ConfigError) as caught:
             asyncio.run(opened(f"redis+cluster://:wrong-{password}@{places}"))
         assert password not in str(caught.value)
+
+
+@pytest.mark.skipif(not listens_on_ipv6(), reason="this machine has no ::1")
+def test_a_cluster_that_announces_addresses_of_ipv6_is_followed_there():
+    """The seeds have other addresses than the nodes: every node is reached as the cluster names it."""
+    both = ("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", "::1")
+    with RedisCluster(*both, masters=3, replicas=0) as cluster:
+
+        async def scenario() -> set[str]:
+            async with open_store(cluster.url, timeout_ms=5_000) as store:
+                assert isinstance(store, RedisClusterStore)
+                make = Maker.of(store)
+                for number in range(30):
+                    session = make.session("work", user=str(number))
+                    await store.create(make.new(session), operation=make.operation(), now=make.now)
+                assert (await store.list(Query(limit=0), now=make.now)).total == 30
+                return {host for host, _ in store._calls.servers.map.members}  # noqa: SLF001  # where it went
+
+        assert asyncio.run(scenario()) == {"::1"}
+        seed = f"redis+cluster://[::1]:{cluster.nodes[0].port}"
+        asyncio.run(opened(seed))
