@@ -37,12 +37,13 @@ class Keys:
 class Elsewhere(Struct, frozen=True):
     """What the buckets of wide limits said before: per limit its name, its own allowance and the one looked at.
 
-    `hold` names the levels' members of the session that may be made.
+    `hold` names the levels' members of the session that may be made; `kept` lies beside the answer for a repeat.
     """
 
     limits: tuple[tuple[str, int, int], ...] = ()
     is_refused: bool = False
     hold: str = ""
+    kept: bytes = b""
 
 
 def admission(ask: Admission, sealer: Sealer, elsewhere: Elsewhere | None = None) -> list[Argument]:
@@ -80,6 +81,7 @@ def admission(ask: Admission, sealer: Sealer, elsewhere: Elsewhere | None = None
         asked.append(len(elsewhere.limits))
         for limit in elsewhere.limits:
             asked += limit
+        asked.append(elsewhere.kept)
     if new is not None:
         asked += new_session(new, sealer, hold=elsewhere.hold if elsewhere is not None else "")
     return asked

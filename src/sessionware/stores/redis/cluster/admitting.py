@@ -14,13 +14,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.admission import Admission, Admitted, NewSession, Outcome
-from sessionware.core.ledger import LeaseTally, Tally
 from sessionware.core.session import Ended
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis import answers, asking
 from sessionware.stores.redis.asking import Elsewhere
 from sessionware.stores.redis.calls import Calls
-from sessionware.stores.redis.cluster.charging import Part, Question, after, charge, give_back
+from sessionware.stores.redis.cluster.charging import Part, Question, charge, give_back
+from sessionware.stores.redis.cluster.keeping import FIRST_ANSWER, first_said, packed, said, strangers
 from sessionware.stores.redis.cluster.levels import Held, Levels, within
 from sessionware.stores.redis.cluster.member import NothingRan
 from sessionware.stores.redis.cluster.placing import Wide
@@ -28,7 +28,6 @@ from sessionware.stores.redis.cluster.servers import ClusterServers
 from sessionware.stores.sealing import Sealer
 
 TRIES: Final = 4  # with other allowances, when overrides say so, or with places in levels that have become free
-_FIRST_ANSWER: Final = 18  # the length of an answer that was kept from the first time
 
 Allowances = dict[tuple[str, int], int]
 
@@ -46,7 +45,7 @@ class _Asked(Struct, frozen=True):
 
     @property
     def was_kept(self) -> bool:
-        return len(self.raw) == _FIRST_ANSWER
+        return len(self.raw) == FIRST_ANSWER
 
 
 class _Again(Exception):  # no error: a turn that must be taken anew, and nothing is charged any more
@@ -86,9 +85,6 @@ class Admitting:
         )
         if makes and ask.new is not None and asked.outcome == b"unknown":
             return await self._make(ask, ask.new, wide, allowances, parts)
-        if asked.was_kept and asked.raw[1] and wide.created:
-            created = Question(ask, wide.created, (), allowances, "+")
-            parts = [*parts, *await charge(self._calls, created)]
         return await self._concluded(ask, wide, asked, parts)
 
     async def _make(
@@ -107,7 +103,7 @@ class Admitting:
             parts = await give_back(self._calls, parts)
         limits = _limits(ask, (*wide.always, *wide.created), wide.leases, allowances)
         evicted: list[Ended] = []
-        for _ in range(TRIES):
+        for left in range(TRIES, 0, -1):
             hold, held = "", list[Held]()
             if new.caps.levels and not is_refused:
                 hold, held = await self._take_levels(new, ask.now, parts)
@@ -117,12 +113,14 @@ class Admitting:
                 await self._levels.give_back(held)
             swept = answers.ends(asked.raw[15], ask.bucket, self._sealer)
             await self._levels.release(swept)
-            freed = None
-            if asked.outcome == b"full":
-                freed = await self._levels.make_room(asked.raw[14].decode(), held, now=ask.now)
-            if freed is None and not (asked.outcome == b"full" and frees(swept, asked.raw[14].decode(), held)):
+            if asked.outcome != b"full":
                 break
-            evicted += (*swept, *(freed or ()))
+            full = asked.raw[14].decode()
+            freed = await self._levels.make_room(full, held, now=ask.now)
+            evicted += freed or ()
+            if left == 1 or (freed is None and not frees(swept, full, held)):
+                break
+            evicted += swept
         if asked.outcome == b"admitted" and not asked.raw[1]:  # somebody else has made it meanwhile
             parts = await self._without(created, parts)
         answer = await self._concluded(ask, wide, asked, parts)
@@ -145,6 +143,8 @@ class Admitting:
     ) -> _Asked:
         """Ask the partition. What was charged elsewhere is given back when it surely took nothing."""
         calls, narrow, taken = self._calls, wide.narrowed(ask), parts
+        if ask.once and not elsewhere.is_refused:
+            elsewhere = replace(elsewhere, kept=packed(said(ask, wide, parts, is_taken=True)))
         asked = asking.admission(narrow, self._sealer, elsewhere)
         try:
             raw = await calls.servers.evaluate(calls.scripts["admit"], ask.bucket, ask.now, calls.skew, asked)
@@ -170,29 +170,18 @@ class Admitting:
     async def _concluded(self, ask: Admission, wide: Wide, asked: _Asked, parts: Sequence[Part]) -> Admitted:
         """Give back what a refusal leaves, or confirm what was taken; put the tallies in the order of the question."""
         answer = answers.admitted(asked.raw, asked.ask, self._sealer)
-        tallies: dict[int, Tally] = {}
-        leases: dict[int, LeaseTally] = {}
-        if answer.outcome is Outcome.ADMITTED:
-            if not asked.was_kept:
-                await self._confirm(parts)
-            for part in parts:
-                spent, held = after(part)
-                tallies |= spent
-                leases |= held
-        else:
+        is_taken = answer.outcome is Outcome.ADMITTED
+        if not is_taken:
             await give_back(self._calls, parts)
             if answer.outcome not in {Outcome.LIMITED, Outcome.FULL}:
                 return answer
-            for part in parts:
-                tallies |= zip(part.spends, part.tallies, strict=True)
-                leases |= {at: lease for at, (lease, _) in zip(part.leases, part.running, strict=True)}
-        narrow, running = iter(answer.tallies), iter(answer.leases)
-        apart = {*wide.always, *wide.created}
-        return replace(
-            answer,
-            tallies=tuple([tallies.get(at) if at in apart else next(narrow) for at in range(len(ask.spends))]),
-            leases=tuple([leases[at] if at in wide.leases else next(running) for at in range(len(ask.leases))]),
-        )
+        first = first_said(asked.raw)
+        if first is not None:
+            await give_back(self._calls, strangers(parts, first))
+        elif is_taken:
+            await self._confirm(parts)
+        found = first or said(ask, wide, parts, is_taken=is_taken)
+        return replace(answer, tallies=found.tallies(answer.tallies), leases=found.running(answer.leases))
 
     async def _confirm(self, parts: Sequence[Part]) -> None:
         """A repeat that found its charge made, and is let in for the first time: whoever made it may have undone it."""

@@ -48,7 +48,10 @@ class Placing(Struct, frozen=True):
         return scope is Scope.ORG and not self.org_is_narrow
 
     def wide_of(self, ask: Admission) -> Wide | None:
-        """What of an admission lies elsewhere; None when all of it is in one bucket, as it usually is."""
+        """What of an admission lies elsewhere; None when all of it is in one bucket, as it usually is.
+
+        One that may be repeated is never None: what it said elsewhere is kept, even if that is nothing.
+        """
         always: list[int] = []
         created: list[int] = []
         for at, spend in enumerate(ask.spends):
@@ -56,7 +59,7 @@ class Placing(Struct, frozen=True):
                 (created if spend.when is When.CREATED else always).append(at)
         leases = [at for at, lease in enumerate(ask.leases) if self.is_wide(lease.scope)] if ask.leases else ()
         levels = ask.new is not None and ask.new.caps.levels
-        if not (always or created or leases or levels):
+        if not (always or created or leases or levels or ask.once):
             return None
         return Wide(tuple(always), tuple(created), tuple(leases))
 

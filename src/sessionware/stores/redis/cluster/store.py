@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sessionware.core.admission import Admission, Admitted, NewSession
-from sessionware.core.facts import Event, Fact, Revocation, TokenRevocation
+from sessionware.core.facts import Event, Fact, Revocation, Settled, TokenRevocation
 from sessionware.core.ids import Addresses, SessionKey
+from sessionware.core.ledger import Spend
 from sessionware.core.session import Ended, EndReason, Link, Session
 from sessionware.core.store import LINKS_MAX, Clock, Created, Linked, Log, Move, Moved, Page, Query, Unlinked
 from sessionware.stores.redis import telling
@@ -107,7 +108,7 @@ class RedisClusterStore:
     async def list(self, query: Query, *, now: int) -> Page:
         if query.owner is not None:
             return await self._narrow.list(query, now=now)
-        return await self._walking.list(query, now=now)
+        return await self._walking.page(query, now=now)
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0:
@@ -121,12 +122,7 @@ class RedisClusterStore:
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
         parts = [self._placing.scattered(fact) for fact in facts]
-        booked = await asyncio.gather(*[self._book(part, now) for scattered in parts for part in scattered])
-        answers, at = [], 0
-        for fact, scattered in zip(facts, parts, strict=True):
-            each, at = booked[at : at + len(scattered)], at + len(scattered)
-            answers.append(telling.booked(fact, each))
-        return answers
+        return await asyncio.gather(*[self._book(fact, part, now) for fact, part in zip(facts, parts, strict=True)])
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         if isinstance(revocation, TokenRevocation):
@@ -145,6 +141,29 @@ class RedisClusterStore:
     def watch(self) -> AsyncIterator[Event]:
         return self._subscription.watch()
 
-    async def _book(self, fact: Fact, now: int) -> bool:
+    async def _book(self, fact: Fact, parts: Sequence[Fact], now: int) -> bool:
+        """One fact, in all the buckets that it touches."""
+        if len(parts) == 1:
+            return bool(await self._tell(fact, now) == 1)
+        if isinstance(fact, Settled):
+            return await self._settle(parts, now)
+        replies = await asyncio.gather(*[self._tell(part, now) for part in parts])
+        return telling.booked(fact, [reply == 1 for reply in replies])
+
+    async def _settle(self, parts: Sequence[Fact], now: int) -> bool:
+        """The partition says whether it is the first time; a repeat makes up for what the first time did not reach."""
+        own, *rest = parts
+        reply = await self._tell(own, now, b"".join([spend.key for spend in _spends(rest)]))
+        if reply != 1:
+            first = reply[1] if isinstance(reply, list) else b""
+            rest = [part for part in rest if all(spend.key in first for spend in _spends([part]))]
+        await asyncio.gather(*[self._tell(part, now) for part in rest])
+        return bool(reply == 1)
+
+    async def _tell(self, fact: Fact, now: int, *further: bytes) -> Any:
         bucket, asked = telling.fact(fact, now)
-        return bool(await self._calls.run("record", bucket, now, asked) == 1)
+        return await self._calls.run("record", bucket, now, [*asked, *further])
+
+
+def _spends(parts: Sequence[Fact]) -> Sequence[Spend]:
+    return [spend for part in parts if isinstance(part, Settled) for spend in part.spends]

@@ -1,7 +1,7 @@
 -- One admission (core/admission.py). ARGV: 3 operation, 4 owner, 5 flags, 6 id, 7 link, 8 token, 9 issued_at, 10 pool,
 -- 11 upstream, 12 lease until, 13 spends, 14 leases; per spend 9: place, key, window, carry, cost, allowance, mode,
 -- ttl, limit; per lease 4: key, allowance, binding, limit; with flag 32 what is counted elsewhere: how many, per limit 3:
--- name, its own allowance, the one that was looked at; then the new session, if there is one (making.lua). Flag 64: it
+-- name, its own allowance, the one that was looked at, and what is kept of it beside the first answer; then the new session, if there is one (making.lua). Flag 64: it
 -- was refused there.
 local flags = tonumber(ARGV[5])
 local touch = flags % 2 >= 1
@@ -16,7 +16,7 @@ local new_at = first_lease + leases * 4
 local wide_at, wide = new_at, 0
 if flags >= 32 then -- Redis Cluster: limits that count in other slots (asking.py)
   wide = tonumber(ARGV[wide_at])
-  new_at = wide_at + 1 + wide * 3
+  new_at = wide_at + 2 + wide * 3
 end
 
 local by_link = link ~= ''
@@ -122,7 +122,6 @@ if once then
   local first_answer = rarely()
   local first = first_answer(owner, operation)
   if first and (first[3] == '' or state) then
-    first[18] = 1
     return first
   end
 end
@@ -295,7 +294,10 @@ if once and taken then
   local _, keep_answer = rarely()
   local evicted = reply[16]
   reply[16] = {}
+  if flags >= 32 then
+    reply[18] = ARGV[new_at - 1]
+  end
   keep_answer(owner, operation, reply)
-  reply[16] = evicted
+  reply[16], reply[18] = evicted, nil
 end
 return reply
