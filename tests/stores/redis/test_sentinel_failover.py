@@ -132,6 +132,25 @@ def test_a_primary_that_is_gone_under_load_is_replaced_within_five_seconds(
     asyncio.run(scenario())
 
 
+def test_while_there_is_no_primary_calls_fail_at_once_and_name_the_group(group: RedisReplicas) -> None:
+    """ST-01, C27: nobody waits for a server that has just been found away."""
+
+    async def scenario() -> None:
+        async with open_store(url_of(group), timeout_ms=DEADLINE_MS) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            group.kill_primary()
+            begun, said = time.monotonic(), set[str]()
+            for _ in range(100):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await take(store, make)
+                said.add(str(caught.value).partition(" is away: ")[0])
+            assert time.monotonic() - begun < 1
+            assert f"Redis at {group.url}?prefix=sw:" in said
+
+    asyncio.run(scenario())
+
+
 def test_a_primary_that_hung_and_comes_back_is_not_believed(group: RedisReplicas) -> None:
     """C27: it wakes up as a primary and would still take writes on our old connections."""
 

@@ -30,8 +30,8 @@ Greeting = Callable[[Wire], Awaitable[object]]
 class Node:
     """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt.
 
-    A server that moves is looked for by `find` before each connection. `greet` is what a server is told before it is
-    asked anything: it may have lost what it knew.
+    A server that moves is looked for by `find` before each connection, and is `known_as` whatever finds it. `greet` is
+    what a server is told before it is asked anything: it may have lost what it knew.
     """
 
     def __init__(  # noqa: PLR0913  # each keyword is one thing that differs between a server, a primary and a master
@@ -42,6 +42,7 @@ class Node:
         calibrated: StoreClock | None,
         salt: bytes | None = None,
         find: Callable[[], Awaitable[RedisAddress]] | None = None,
+        known_as: object | None = None,
         greet: Greeting | None = None,
         backoff: Sequence[float] = BACKOFF_S,
     ) -> None:
@@ -53,6 +54,7 @@ class Node:
         self._salt = salt  # what a server without one is given
         self._find = find
         self._greet = greet
+        self._known_as = known_as or address
         self._backoff = backoff
         self._tls = address.tls_context()
         self._checked: RedisAddress | None = None  # the server that was found fit to serve us
@@ -64,6 +66,9 @@ class Node:
         self._why = "not connected yet"
         self._tick: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return repr(self._known_as)
 
     @property
     def open_wire(self) -> Wire | None:
@@ -95,13 +100,13 @@ class Node:
         give_up_at = loop.time() + (within or self._timeout)
         while True:
             if self._closed:
-                raise StoreUnavailable(f"the store {self.address!r} is closed")
+                raise StoreUnavailable(f"the store {self!r} is closed")
             if self._attempt is None and loop.time() < self._retry_at:
-                raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
+                raise StoreUnavailable(f"Redis at {self!r} is away: {self._why}")
             attempt = self._begin()
             await asyncio.wait([attempt], timeout=max(give_up_at - loop.time(), 0))  # who is cancelled leaves it be
             if not attempt.done():
-                raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}")
+                raise StoreUnavailable(f"Redis at {self!r} cannot be reached in time: {self._why}")
             if attempt.cancelled():
                 continue  # the server was left meanwhile
             try:
@@ -202,7 +207,7 @@ class Node:
             raise
         if self._closed:
             await hang_up(wire)
-            raise StoreUnavailable(f"the store {self.address!r} is closed")
+            raise StoreUnavailable(f"the store {self!r} is closed")
         if self._wire is not None:
             self.reconnects += 1
         self._wire = wire

@@ -60,7 +60,7 @@ class Primary:
         self._told: Told | None = None
         self._node = Node(
             address.data, timeout=timeout, calibrated=calibrated, salt=salt,
-            find=self._find, greet=known.repeat, backoff=BACKOFF_S,
+            find=self._find, known_as=sentinels, greet=known.repeat, backoff=BACKOFF_S,
         )  # fmt: skip
         self.confirmation = Confirmation(
             self._node.open, replicas=address.wait_replicas, mark=f"{address.prefix}confirmed"
