@@ -119,7 +119,7 @@ class Node:
     async def open(self, on_push: Callable[[Reply], None] | None = None) -> Wire:
         """A connection of its own, authenticated, with nothing checked but who leads: for subscriptions."""
         if self._find is not None:
-            self.address = await self._find()
+            self._move_to(await self._find())
         wire = await connect(
             self.address,
             tls=self._tls,
@@ -138,8 +138,7 @@ class Node:
 
     def leave(self, why: str) -> None:
         """Drop every connection and every attempt: the next call looks for the server anew, and at once."""
-        for wire in list(self._wires):
-            wire.close(why)
+        self._close_wires(why)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
@@ -164,6 +163,16 @@ class Node:
         if self._clock is not None:
             at = monotonic_ms()
             self._clock.calibrate([(at, store_now, at)])
+
+    def _move_to(self, found: RedisAddress) -> None:
+        """All connections lead to one server: whoever learns first that it is another one ends the old ones."""
+        if found != self.address:
+            self._close_wires(f"the server is {found!r} now")
+        self.address = found
+
+    def _close_wires(self, why: str) -> None:
+        for wire in list(self._wires):
+            wire.close(why)
 
     def _begin(self) -> asyncio.Task[Wire]:
         """The attempt under way, or a new one."""
