@@ -12,6 +12,7 @@ from sessionware.core.store import Store
 from sessionware.core.windows import NEVER
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
+from sessionware.stores.redis.cluster import RedisClusterStore
 from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import NODE_TIMEOUT_MS, RedisCluster
@@ -55,6 +56,7 @@ def test_a_master_that_dies_takes_away_its_own_buckets_and_only_for_seconds(clus
 
     async def scenario() -> None:
         async with open_store(f"{cluster.url}?prefix=killed:", timeout_ms=TIMEOUT_MS) as store:
+            assert isinstance(store, RedisClusterStore)
             make = Maker.of(store)
             made = await sessions(store, make)
             await in_step(cluster)
@@ -91,6 +93,8 @@ def test_a_master_that_dies_takes_away_its_own_buckets_and_only_for_seconds(clus
             assert max(waits) < TIMEOUT_MS / 1000
             assert {answer.outcome for answer in answers} == {Outcome.ADMITTED}
             assert await store.reap(now=make.now, limit=0) == []
+            known = {place[1] for place in store._calls.servers.map.members}  # noqa: SLF001  # who left is let go
+            assert known == {master.port for master in cluster.masters()}
         await asyncio.to_thread(cluster.restart, doomed)
         await in_step(cluster)
 

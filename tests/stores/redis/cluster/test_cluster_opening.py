@@ -1,12 +1,17 @@
 """Opening a cluster: wrong addresses are said, dead seeds are passed over, one salt for all."""
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 
 from sessionware.core.admission import Outcome
+from sessionware.core.store import Query
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
+from sessionware.stores.redis.cluster import RedisClusterStore
+from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import RedisCluster
 from tests.redis_words import say
@@ -17,6 +22,13 @@ from tests.stores.opening import some_place_on
 pytestmark = [
     pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES"), pytest.mark.timeout(120),
 ]  # fmt: skip
+
+
+def listens_on_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 async def opened(url: str, **options: object) -> bytes:
@@ -85,6 +97,27 @@ def test_a_salt_that_is_lost_comes_back_from_a_worker_that_lives(cluster: RedisC
     asyncio.run(scenario())
 
 
+def test_a_cluster_that_holds_another_installation_is_left_alone(cluster: RedisCluster):
+    """Store.md 1: a worker that meets another salt refuses to serve."""
+
+    async def scenario() -> None:
+        async with open_store(f"{cluster.url}?prefix=other:", timeout_ms=5_000) as store:
+            make = Maker.of(store)
+            await store.admit(make.ask())
+            owner = cluster.master_of(slot_of("other:meta"))
+            say(owner.port, "HSET", "other:meta", "salt", "x" * 32)
+            async with asyncio.timeout(10):
+                with contextlib.suppress(StoreUnavailable):
+                    while await store.admit(make.ask()):
+                        await asyncio.sleep(0.05)
+            with pytest.raises(StoreUnavailable, match="another installation"):
+                await store.admit(make.ask())
+            with pytest.raises(StoreUnavailable, match="another installation"):
+                await store.reap(now=make.now, limit=0)
+
+    asyncio.run(scenario())
+
+
 def test_a_cluster_behind_a_password_is_entered_with_it_and_refused_without():
     """Security.md: the password is never shown."""
     password = "not-to-be-shown"  # of this test
@@ -99,3 +132,24 @@ def test_a_cluster_behind_a_password_is_entered_with_it_and_refused_without():
         with pytest.raises(ConfigError) as caught:
             asyncio.run(opened(f"redis+cluster://:wrong-{password}@{places}"))
         assert password not in str(caught.value)
+
+
+@pytest.mark.skipif(not listens_on_ipv6(), reason="this machine has no ::1")
+def test_a_cluster_that_announces_addresses_of_ipv6_is_followed_there():
+    """The seeds have other addresses than the nodes: every node is reached as the cluster names it."""
+    both = ("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", "::1")
+    with RedisCluster(*both, masters=3, replicas=0) as cluster:
+
+        async def scenario() -> set[str]:
+            async with open_store(cluster.url, timeout_ms=5_000) as store:
+                assert isinstance(store, RedisClusterStore)
+                make = Maker.of(store)
+                for number in range(30):
+                    session = make.session("work", user=str(number))
+                    await store.create(make.new(session), operation=make.operation(), now=make.now)
+                assert (await store.list(Query(limit=0), now=make.now)).total == 30
+                return {host for host, _ in store._calls.servers.map.members}  # noqa: SLF001  # where it went
+
+        assert asyncio.run(scenario()) == {"::1"}
+        seed = f"redis+cluster://[::1]:{cluster.nodes[0].port}"
+        asyncio.run(opened(seed))

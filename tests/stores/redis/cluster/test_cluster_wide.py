@@ -16,6 +16,7 @@ from sessionware.core.store import Making, Store
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.stores.redis.cluster import RedisClusterStore
+from sessionware.stores.redis.cluster.charging import Question, charge, give_back
 from sessionware.testing import ManualClock
 from sessionware.testing.build import LEVEL, Maker
 from tests.selection import is_selected
@@ -160,6 +161,24 @@ def test_an_admission_whose_reply_is_lost_counts_once(redis_cluster_url, loses):
             assert [await used(store, make, spend) for spend in (wide, own)] == [1, 1]
 
     asyncio.run(scenario())
+
+
+def test_a_repeat_that_is_let_in_keeps_what_the_first_try_wants_back(redis_cluster_url):
+    """Two tries of one operation at once: the one that is refused must not undo what lets the other one in."""
+
+    async def scenario(store, make, _):
+        spend = make.spend(scope=Scope.GLOBAL, span=LEVEL)
+        ask = make.ask(spends=(spend,), once=True)
+        first_try = await charge(store._calls, Question(ask, (0,)))
+        assert (await store.admit(ask)).outcome is Outcome.ADMITTED
+        await give_back(store._calls, first_try)
+        assert await used(store, make, spend) == 1
+        other = replace(ask, operation=make.operation())
+        given_back = await give_back(store._calls, await charge(store._calls, Question(other, (0,))))
+        assert [part.is_taken for part in given_back] == [False]
+        assert await used(store, make, spend) == 1
+
+    tell(redis_cluster_url, scenario)
 
 
 def test_facts_reach_the_buckets_of_wide_limits(redis_cluster_url):

@@ -107,7 +107,7 @@ class Admitting:
             parts = await give_back(self._calls, parts)
         limits = _limits(ask, (*wide.always, *wide.created), wide.leases, allowances)
         evicted: list[Ended] = []
-        for _ in range(TRIES):
+        for left in range(TRIES, 0, -1):
             hold, held = "", list[Held]()
             if new.caps.levels and not is_refused:
                 hold, held = await self._take_levels(new, ask.now, parts)
@@ -117,12 +117,14 @@ class Admitting:
                 await self._levels.give_back(held)
             swept = answers.ends(asked.raw[15], ask.bucket, self._sealer)
             await self._levels.release(swept)
-            freed = None
-            if asked.outcome == b"full":
-                freed = await self._levels.make_room(asked.raw[14].decode(), held, now=ask.now)
-            if freed is None and not (asked.outcome == b"full" and frees(swept, asked.raw[14].decode(), held)):
+            if asked.outcome != b"full":
                 break
-            evicted += (*swept, *(freed or ()))
+            full = asked.raw[14].decode()
+            freed = await self._levels.make_room(full, held, now=ask.now)
+            evicted += freed or ()
+            if left == 1 or (freed is None and not frees(swept, full, held)):
+                break
+            evicted += swept
         if asked.outcome == b"admitted" and not asked.raw[1]:  # somebody else has made it meanwhile
             parts = await self._without(created, parts)
         answer = await self._concluded(ask, wide, asked, parts)

@@ -21,7 +21,7 @@ from sessionware.stores.redis.cluster.servers import ClusterServers
 _TALLY: Final = Layout(">QQQQB")
 _COUNTER: Final = Layout(">QQQ")
 _LEASE: Final = Layout(">QQBB")
-_TAKE, _ONCE = 1, 2
+_TAKE, _ONCE, _SURE = 1, 2, 4
 
 Numbered = tuple[int, Spend] | tuple[int, Lease]
 
@@ -29,7 +29,8 @@ Numbered = tuple[int, Spend] | tuple[int, Lease]
 class Question(Struct, frozen=True):
     """Wide spends and leases of an admission by their places in it, to be taken or only looked at.
 
-    `part` keeps apart the operations of what is asked in several steps.
+    `part` keeps apart the operations of what is asked in several steps. What is forced is taken whether it fits or not,
+    and for good.
     """
 
     ask: Admission
@@ -126,7 +127,8 @@ async def _ask(
 ) -> Part:
     ask, (spends, leases) = question.ask, places
     asked: list[Argument] = [
-        ask.owner.hex() if ask.owner is not None else "", question.operation, _TAKE * take + _ONCE * ask.once,
+        ask.owner.hex() if ask.owner is not None else "", question.operation,
+        _TAKE * take + _ONCE * ask.once + _SURE * question.is_forced,
         ask.operation.hex(), ask.now + ask.lease_ms, len(spends), len(leases), 0,
     ]  # fmt: skip
     for spend in map(question.spend, spends):

@@ -8,6 +8,7 @@ died before it gave back, is found out when the level is full and it is looked a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Sequence
@@ -83,7 +84,8 @@ class Levels:
         is_freed = False
         for each in held:
             if each.level.name == full and each.due:
-                is_freed |= await self._look_after(each.level, each.due, ended, now)
+                with contextlib.suppress(StoreUnavailable):  # who cannot be looked after now keeps the place
+                    is_freed |= await self._look_after(each.level, each.due, ended, now)
         return ended if is_freed else None
 
     async def give_back(self, held: Sequence[Held]) -> None:

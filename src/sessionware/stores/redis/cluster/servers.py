@@ -119,6 +119,22 @@ class ClusterServers:
         """One plain command about a key of a bucket, or of META, whoever serves it."""
         return await self._call(place, command)
 
+    async def each(self, commands: Sequence[tuple[int, tuple[Any, ...]]]) -> list[Reply]:
+        """Many plain commands at once, each about a key of a place: all for one node leave in one write."""
+        futures = []
+        for place, command in commands:
+            owner = self.map.owners[place]
+            wire = owner.open_wire if owner is not None else None
+            futures.append(wire.call(*command) if wire is not None else asyncio.ensure_future(self.on(place, *command)))
+        replies = await asyncio.gather(*futures, return_exceptions=True)
+        for number, ((place, command), reply) in enumerate(zip(commands, replies, strict=True)):
+            if isinstance(reply, hiredis.ReplyError):
+                replies[number] = await self._call(place, command, refusal=str(reply), by=self.map.owners[place])
+            elif isinstance(reply, BaseException):
+                self.map.look_soon()
+                raise reply
+        return replies
+
     async def command(self, *command: Any) -> Reply:
         """PING asks every master, and an owner of every bucket must be known; anything else goes to one of them."""
         if command != ("PING",):
@@ -219,7 +235,8 @@ class ClusterServers:
 
     async def _connected(self, owner: Member | None, place: int) -> Member:
         if owner is None:
-            raise NothingRan(self.map.estranged or f"no node of {self!r} serves bucket {place:02x}")
+            what = f"bucket {place:02x}" if place < BUCKETS else "the key of the salt"
+            raise NothingRan(self.map.estranged or f"no node of {self!r} serves {what}")
         try:
             await owner.wire()
         except ConfigError as error:

@@ -107,7 +107,7 @@ class RedisClusterStore:
     async def list(self, query: Query, *, now: int) -> Page:
         if query.owner is not None:
             return await self._narrow.list(query, now=now)
-        return await self._walking.list(query, now=now)
+        return await self._walking.page(query, now=now)
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None = None) -> Sequence[Ended]:
         if limit <= 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -25,6 +25,8 @@ REVOKE_WITHIN_S: Final = (
     1.0  # for the parts that failed: long enough for a connection that broke, or a bucket that moves
 )
 REVOKE_PAUSE_S: Final = 0.05
+AT_ONCE: Final = 64  # buckets in one step of a walk: all of them would hold up other requests for some milliseconds
+_SHARES: Final = [range(start, start + AT_ONCE) for start in range(0, BUCKETS, AT_ONCE)]
 
 
 class Walking:
@@ -35,13 +37,13 @@ class Walking:
         self._narrow = narrow
         self._next = 0  # the bucket where the next sweep begins, so that none is always last
 
-    async def list(self, query: Query, *, now: int) -> Page:
+    async def page(self, query: Query, *, now: int) -> Page:
         """One page over all buckets, oldest first within each: the cursor is a bucket and its own cursor."""
         first, inner = _read_place(query.cursor)
         limit = max(min(query.limit, PAGE_MAX), 0)
         if limit == 0:
-            return await self._counts(now)
-        sizes = await self._everywhere(lambda bucket: self._on(bucket, "ZCARD", "a"))
+            return await self._counts()
+        sizes = await self._everywhere("ZCARD", "a")
         total, shown = sum(sizes), list[Session]()
         waiting = [bucket for bucket in range(first, BUCKETS) if sizes[bucket]]
         while waiting and len(shown) < limit:
@@ -65,7 +67,7 @@ class Walking:
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None) -> Sequence[Ended]:
         """Sweep bucket by bucket, beginning where the last sweep ended; a look first says which have work."""
-        counts = await self._everywhere(lambda bucket: self._calls.run("due", bucket, now, []))
+        counts = await self._due(now)
         left, ended = min(limit, REAP_MAX), list[Ended]()
         order = [*range(self._next, BUCKETS), *range(self._next)]
         work = {bucket: ends + (due if idle_for is None else total) for bucket, (due, ends, total) in enumerate(counts)}
@@ -113,19 +115,27 @@ class Walking:
         await self._calls.servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         return ended
 
-    async def _counts(self, now: int) -> Page:
-        pages = await self._everywhere(lambda bucket: self._narrow.list(Query(None, bucket, "", 0), now=now))
+    async def _counts(self) -> Page:
+        sizes, bound = await self._everywhere("ZCARD", "a"), await self._everywhere("HGETALL", "u")
         upstreams: dict[tuple[str, str], int] = {}
-        for page in pages:
-            for place, count in page.upstreams.items():
+        for flat in bound:
+            for place, count in telling.upstream_counts(flat).items():
                 upstreams[place] = upstreams.get(place, 0) + count
-        return Page((), sum(page.total for page in pages), "", upstreams)
+        return Page((), sum(sizes), "", upstreams)
 
-    async def _everywhere(self, ask: Callable[[int], Awaitable[Any]]) -> Sequence[Any]:
-        return await asyncio.gather(*[ask(bucket) for bucket in range(BUCKETS)])
+    async def _due(self, now: int) -> list[Any]:
+        counts: list[Any] = []
+        for buckets in _SHARES:
+            counts += await asyncio.gather(*[self._calls.run("due", bucket, now, []) for bucket in buckets])
+        return counts
 
-    async def _on(self, bucket: int, command: str, kind: str) -> Any:
-        return await self._calls.servers.on(bucket, command, f"{self._calls.keys.base(bucket)}{kind}")
+    async def _everywhere(self, command: str, kind: str) -> list[Any]:
+        """One plain command about one key of each bucket."""
+        base, found = self._calls.keys.base, list[Any]()
+        for buckets in _SHARES:
+            asked = [(bucket, (command, f"{base(bucket)}{kind}")) for bucket in buckets]
+            found += await self._calls.servers.each(asked)
+        return found
 
 
 def _enough(waiting: Sequence[int], sizes: Sequence[int], wanted: int) -> int:

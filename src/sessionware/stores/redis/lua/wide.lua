@@ -1,11 +1,11 @@
 -- What wide limits of one bucket take, on Redis Cluster: all of it or nothing. ARGV: 3 owner, 4 operation, 5 flags
--- (1 take, 2 once), 6 lease operation, 7 lease until, 8 spends, 9 leases, 10 levels; per spend 7: key, window, carry,
+-- (1 take, 2 once, 4 sure: it was let in by this taking, which is never given back), 6 lease operation, 7 lease until, 8 spends, 9 leases, 10 levels; per spend 7: key, window, carry,
 -- cost, allowance, binding, ttl; per lease 3: key, allowance, binding; per level 5: key, allowance, slack, member,
 -- due at. A level is a set of members, one for each session that holds it, filed by when to look after it.
 -- Answers 'first' or 'again', whether it was taken, tallies before the taking, lease tallies, the counters as they were
 -- found, then per level: whether it was taken, how many held it, who is due.
 local flags = tonumber(ARGV[5])
-local take, once = flags % 2 >= 1, flags % 4 >= 2
+local take, once, sure = flags % 2 >= 1, flags % 4 >= 2, flags >= 4
 local spends, leases, levels = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local first_lease = 11 + spends * 7
 local first_level = first_lease + leases * 3
@@ -13,6 +13,10 @@ local operation = 'wide:' .. ARGV[4]
 if once then
   local first = first_answer(ARGV[3], operation)
   if first then
+    if sure then
+      first[1] = 'sure'
+      keep_answer(ARGV[3], operation, first)
+    end
     first[1] = 'again'
     return first
   end
@@ -89,6 +93,7 @@ for n = 0, levels - 1 do
   call('ZADD', base .. 'v:' .. ARGV[at], ARGV[at + 4], ARGV[at + 3])
 end
 if once then
+  reply[1] = sure and 'sure' or 'first'
   keep_answer(ARGV[3], operation, reply)
 end
 return reply
