@@ -190,8 +190,8 @@ class RedisStore:
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
+        self._calls.known.note(revocation)  # before it is written: a failover may come between
         raw, more = await self._run("revoke", bucket, now, telling.revocation(revocation))
-        self._calls.known.note(revocation)
         await self._servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
         return [*ended, *(await self.revoke_in(bucket, revocation, now=now) if more else ())]
