@@ -136,10 +136,10 @@ def test_a_narrow_admission_is_one_command_and_a_tick_one_write_per_node(cluster
             servers = store._calls.servers  # noqa: SLF001  # counting writes is what this test is for
             wires = [member.open_wire for member in servers.map.members.values()]
             before = [wire.writes for wire in wires if wire is not None]
-            ran = [(await commands_seen(master))["evalsha"] for master in cluster.masters()]
+            ran = [(await commands_seen(master)).get("evalsha", 0) for master in cluster.masters()]
             await asyncio.gather(*[store.admit(ask) for ask in asks])
             assert [wire.writes - was for wire, was in zip(wires, before, strict=True) if wire is not None] == [1, 1, 1]
-            after = [(await commands_seen(master))["evalsha"] for master in cluster.masters()]
+            after = [(await commands_seen(master)).get("evalsha", 0) for master in cluster.masters()]
             assert sum(after) - sum(ran) == 32
 
     asyncio.run(scenario())
@@ -155,10 +155,10 @@ def test_a_wide_limit_makes_it_two_waits(cluster: RedisCluster) -> None:
             await store.create(make.new(work), operation=make.operation(), now=make.now)
             spends = (make.spend("a", scope=Scope.CLIENT), make.spend("b", scope=Scope.GLOBAL), make.spend("c"))
             await store.admit(make.ask(work, spends=spends))
-            ran = sum([(await commands_seen(master))["evalsha"] for master in cluster.masters()])
+            ran = sum([(await commands_seen(master)).get("evalsha", 0) for master in cluster.masters()])
             answer = await store.admit(make.ask(work, spends=spends))
             assert answer.outcome is Outcome.ADMITTED
             assert [tally.counter.used for tally in answer.tallies if tally] == [2, 2, 2]
-            assert sum([(await commands_seen(master))["evalsha"] for master in cluster.masters()]) - ran == 3
+            assert sum([(await commands_seen(master)).get("evalsha", 0) for master in cluster.masters()]) - ran == 3
 
     asyncio.run(scenario())
