@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from sessionware.core.admission import Outcome
+from sessionware.core.admission import Caps, Outcome
 from sessionware.core.facts import Acknowledged, Settled, TokenRevocation, Touched
 from sessionware.core.ledger import Scope
 from sessionware.core.store import ENDED_KEEP_MS, ENDED_MAX, OPERATION_KEEP_MS, Log, Store
@@ -15,6 +15,7 @@ from sessionware.stores.open import open_store
 from sessionware.stores.postgres.address import read_address
 from sessionware.testing import ManualClock
 from sessionware.testing.build import Maker
+from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
 from tests.stores.opening import TIMEOUT_MS, some_place_on
 
@@ -180,3 +181,24 @@ def test_thousands_of_facts_at_once_are_booked_in_their_order(url):
             assert await store.record([], now=make.now) == []
 
     asyncio.run(main())
+
+
+def test_a_server_with_few_locks_is_swept_in_smaller_slices():
+    """ST-06: its table of locks is shared by all that use the server."""
+    few = ("max_locks_per_transaction=10", "max_connections=8", "max_worker_processes=1", "max_wal_senders=0")
+
+    async def main(url: str) -> None:
+        clock = ManualClock()
+        async with opened(url, clock) as (store, connection):
+            make = Maker.of(store)
+            for number in range(100):
+                levels = tuple([make.level(f"level {number}-{each}", allowance=1) for each in range(20)])
+                new = make.new(make.session(f"work-{number}", idle=1000), Caps(levels=levels))
+                await store.create(new, operation=make.operation(), now=make.now)
+            clock.advance(1000)
+            assert len(await store.reap(now=clock.now(), limit=1000)) == 100
+            assert await connection.fetchval("SELECT count(*) FROM counters") == 0
+
+    with PostgresServer(*few) as server:
+        asyncio.run(main(some_place_on(server.url)))
+        assert "out of shared memory" in server.log

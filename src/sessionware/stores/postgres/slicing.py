@@ -10,13 +10,15 @@ from sessionware.stores.cursor import BEGINNING
 from sessionware.stores.postgres import telling
 from sessionware.stores.postgres.answers import HASH, MOMENT, NUMBER, TALLIES, Row
 from sessionware.stores.postgres.asking import Question, question
-from sessionware.stores.postgres.calls import Calls
+from sessionware.stores.postgres.calls import OVERDUE, Calls
+from sessionware.stores.postgres.faults import Refused
 
 SLICE: Final = 50  # sessions that one call ends, each with the locks of its levels: 20 ms of the server
 FACTS: Final = 100  # facts that one call books: thousands of streams renew their leases at once
 IDLE_SCAN: Final = 1000  # sessions that one call looks at for idle ones
 GARBAGE: Final = 1000  # rows of each kind that one call deletes
 COLLECT_MAX: Final = 10  # such calls per reap
+TOO_MUCH: Final = OVERDUE | {"53200"}  # out_of_memory, which the shared table of locks says, too
 
 
 async def record(calls: Calls, facts: Sequence[Fact], now: int) -> list[bool]:
@@ -47,7 +49,7 @@ async def revoke(calls: Calls, asked: Question) -> list[Row]:
     rows: list[Row] = []
     more = True
     while more:
-        head, *ended = await calls.ask("revoke_access", asked)
+        head, *ended = await _slice(calls, "revoke_access", asked, limit_at=-2)
         more = head[NUMBER] == 1
         rows += ended
         asked.numbers[-1] = 0
@@ -58,7 +60,8 @@ async def _reap_due(calls: Calls, now: int, limit: int) -> list[Row]:
     rows: list[Row] = []
     more = True
     while more and len(rows) < limit:
-        head, *ended = await calls.ask("reap_due", question([], [], [now, min(limit - len(rows), SLICE)]))
+        asked = question([], [], [now, min(limit - len(rows), SLICE)])
+        head, *ended = await _slice(calls, "reap_due", asked, limit_at=1)
         more = head[NUMBER] == 1
         rows += ended
     return rows
@@ -70,8 +73,20 @@ async def _reap_idle(calls: Calls, now: int, limit: int, idle_for: int) -> list[
     created_at, hash_ = BEGINNING
     more = True
     while more and len(rows) < limit:
-        numbers: list[int | None] = [now, min(limit - len(rows), SLICE), idle_for, created_at, IDLE_SCAN]
-        head, *ended = await calls.ask("reap_idle", question([], [hash_], numbers))
+        asked = question([], [hash_], [now, min(limit - len(rows), SLICE), idle_for, created_at, IDLE_SCAN])
+        head, *ended = await _slice(calls, "reap_idle", asked, limit_at=1)
         more, created_at, hash_ = head[NUMBER] == 1, head[MOMENT], head[HASH]
         rows += ended
     return rows
+
+
+async def _slice(calls: Calls, function: str, asked: Question, *, limit_at: int) -> Sequence[Row]:
+    """Ask for a slice; for a smaller one when the server had no time, or no locks left, for all of it."""
+    while True:
+        try:
+            return await calls.ask(function, asked)
+        except Refused as refused:
+            limit = asked.numbers[limit_at] or 0
+            if refused.sqlstate not in TOO_MUCH or limit <= 1:
+                raise
+            asked.numbers[limit_at] = limit // 2
