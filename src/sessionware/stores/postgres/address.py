@@ -56,9 +56,14 @@ class PostgresAddress(Struct, frozen=True):
         """Whether nobody can listen on the way: sockets and loopback addresses."""
         return all(_is_near(host) for host, _ in self.hosts)
 
+    @property
+    def insists_on_tls(self) -> bool:
+        """Whether no connection comes about without TLS, whoever ends it: the server, or a pooler before it."""
+        return self.sslmode in _TLS_ALWAYS
+
     def tls(self) -> ssl.SSLContext | str:
         """What the driver is told about TLS. Raises ConfigError on a file that cannot be read."""
-        if self.sslmode not in _TLS_ALWAYS:
+        if not self.insists_on_tls:
             return self.sslmode
         private = self.sslrootcert not in {"", "system"}
         try:

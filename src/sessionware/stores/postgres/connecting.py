@@ -122,7 +122,8 @@ def _settings(address: PostgresAddress, call_ms: float) -> dict[str, str]:
 
 
 def _warn(connection: Any, address: PostgresAddress, told: Any) -> None:
-    if address.password and not told["encrypted"] and not address.is_near:
+    is_encrypted = told["encrypted"] or address.insists_on_tls
+    if address.password and not is_encrypted and not address.is_near:
         log.warning(
             "store %r: the password and all sessions travel in clear text: set sslmode=verify-full "
             "(and sslrootcert= for an authority of your own)", address,
