@@ -2,8 +2,8 @@
 
 import atexit
 import os
-import select
 import pwd
+import select
 import shutil
 import signal
 import socket

@@ -194,7 +194,7 @@ async def record(
     """
     changes = Turns(turns)
     async with open_store(url, timeout_ms=PATIENCE_MS) as store:
-        counters = Counters(store, race.scale)
+        counters = Counters(store, race.scale, race.seed)
         await counters.create(store)
         faults: list[Fault] = []
         async with Team(url, folder, race) as team:
