@@ -3,6 +3,7 @@
 import atexit
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -157,14 +158,21 @@ class PostgresServer:
         self._end_by(signal.SIGQUIT)
 
     def kill9(self) -> None:
-        """End the server and all its backends as a crash of the machine would."""
+        """End the server and all its backends as a crash of the machine would; returns when none is left.
+
+        A backend that still ends holds the shared memory, and the next start refuses.
+        """
         process, self._process = self._process, None
         assert process is not None, "the server is not running"
         process.send_signal(signal.SIGSTOP)  # or it would see its children die, and start anew
-        for child in children_of(process.pid):
-            os.kill(child, signal.SIGKILL)
+        children = [os.pidfd_open(child) for child in children_of(process.pid)]
+        for child in children:
+            signal.pidfd_send_signal(child, signal.SIGKILL)
         process.kill()
         process.wait()
+        for child in children:
+            select.select([child], [], [], STOP_WITHIN_S)
+            os.close(child)
 
     def freeze(self) -> None:
         """Stop the server and all its backends where they are: connections stand, nobody answers."""

@@ -21,8 +21,10 @@ def test_a_cluster_replaces_a_master_that_dies_and_takes_it_back_as_a_replica():
         assert say(old.port, "CLUSTER", "KEYSLOT", KEY) == SLOT
         say(old.port, "SET", KEY, "value")
         until(lambda: say(replica.port, "DBSIZE") == 1, 5, "the key on the replica")
+        elected = cluster.failovers()
         cluster.kill9(old)
         assert cluster.wait_for_new_master_of(SLOT, old) is replica
+        assert cluster.failovers() == elected + 1
         assert say(replica.port, "GET", KEY) == "value"
         cluster.restart(old)
         until(lambda: cluster.replicas_of(SLOT) == [old], 10, "the old master as a replica")
@@ -55,9 +57,10 @@ def test_sentinels_replace_a_primary_that_dies():
     with RedisReplicas() as group:
         group.say(group.primary, "SET", "key", "value")
         group.say(group.primary, "WAIT", 2, 5000)
+        replaced = group.failovers()
         old = group.kill_primary()
         new = group.wait_for_new_primary(old)
-        assert new is not old
+        assert (new is not old, group.failovers()) == (True, replaced + 1)
         assert group.say(new, "GET", "key") == "value"
         until(lambda: group.in_step() == 1, 10, "the other replica behind the new primary")
         group.replicas[0].pause()

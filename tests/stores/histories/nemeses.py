@@ -123,8 +123,9 @@ def of_sentinels(group: RedisReplicas) -> dict[str, Harm]:
     """The primary dies and another takes its place; writes that no replica had heard of are lost."""
 
     async def replaced(old: RedisServer, began: int) -> Fault:
+        killed = time.monotonic_ns()
         await asyncio.to_thread(group.wait_for_new_primary, old)
-        fault = Fault(began, time.monotonic_ns())
+        fault = Fault(began, time.monotonic_ns(), killed)
         await asyncio.to_thread(old.start)
         return fault
 
@@ -211,8 +212,9 @@ def _kill_master(cluster: RedisCluster, slot_of: Callable[[], int]) -> Harm:
         old = await asyncio.to_thread(cluster.master_of, slot)
         began = time.monotonic_ns()
         cluster.kill9(old)
+        killed = time.monotonic_ns()
         await asyncio.to_thread(cluster.wait_for_new_master_of, slot, old)
-        fault = Fault(began, time.monotonic_ns())
+        fault = Fault(began, time.monotonic_ns(), killed)
         await asyncio.to_thread(cluster.restart, old)
         return fault
 

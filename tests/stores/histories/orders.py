@@ -4,10 +4,12 @@ Every effect happens at one instant between its call and its answer (Herlihy and
 places effects in the order in which their answers came; before each it may place others that run at the same time,
 and as many unanswered ones as are needed to explain what the store said it found. Unanswered ones are never placed
 before somebody sees them: they can be applied at any time after their call, so waiting loses no order, because what
-is given back only makes room. It goes deep first and comes back when it is stuck, so it finds an order if there is one;
-it tries with none of the unanswered ones first, and with more and more of them later, for few were ever applied.
+is given back only makes room. It goes deep first and comes back when it is stuck. Few of the unanswered ones were ever
+applied: it begins with none, and where it gets no further it grants itself one more and begins again, with more
+patience. It finds an order if there is one and time enough.
 """
 
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterator
 from heapq import heappop, heappush
@@ -20,6 +22,8 @@ from tests.stores.histories.history import History, WrongHistory
 from tests.stores.histories.steps import Amounts, Plan, Step, plan_of
 
 EXAMINED_MAX = 1_000_000  # about a minute; a history that needs more is said to be undecided, never right
+PATIENCE = 4000  # steps without getting further, in the first attempt
+REACHES_BACK = 60  # answers before the one where it is stuck: from there on it may place one more
 SPARE_MAX = 3  # how much more than is seen may have been applied before a failover lost it
 
 
@@ -84,6 +88,34 @@ class Point(Struct, frozen=True):
         return replace(self, held=held, used=used)
 
 
+class Reach(Struct, frozen=True):
+    """What may be placed before an answer: what was asked before `at`, and so many unanswered ones in all."""
+
+    at: int
+    budget: int
+
+
+class Grants:
+    """How many unanswered effects may be placed up to each level, and how long one attempt may be stuck."""
+
+    def __init__(self) -> None:
+        self._since: list[int] = []  # ascending: from each of these levels on one more
+        self._back, self._furthest = REACHES_BACK, -1
+        self.patience = PATIENCE
+
+    def at(self, level: int) -> int:
+        return bisect_right(self._since, level)
+
+    def grant(self, furthest: int) -> None:
+        """One more, from a while before the level that was reached; from ever further back if that does not help."""
+        if furthest <= self._furthest:
+            self._back, self.patience = self._back * 2, self.patience * 2
+        else:
+            self._back = REACHES_BACK
+        self._furthest = max(furthest, self._furthest)
+        insort(self._since, max(furthest - self._back, 0))
+
+
 class Seen:
     """Which points were tried in vain. Whoever has used up no less of the unanswered effects gets no further."""
 
@@ -109,27 +141,31 @@ class _Search:
         self._plan = plan
         self._examined, self._examined_max = 0, examined_max
         self._furthest: tuple[int, Point | None] = (-1, None)
-        self._budget = 0  # of unanswered effects
-        self._wanted_more = False
+        self._grants = Grants()
+        self._gave_up = False
 
     def run(self) -> Order:
         while True:
-            self._wanted_more = False
-            end = self._within_budget()
+            self._gave_up = False
+            furthest, end = self._attempt()
             if end is not None:
                 lost = dict(zip(self._plan.names, end.lost, strict=True))
                 return Order(sum(end.used), lost, self._examined)
-            if not self._wanted_more:
+            if not self._gave_up:
                 raise WrongHistory(self._stuck())
-            self._budget = self._budget * 2 or 1
+            self._grants.grant(furthest)
 
-    def _within_budget(self) -> Point | None:
-        """The end of an order, or nothing when every one is stuck."""
+    def _attempt(self) -> tuple[int, Point | None]:
+        """How far it came, and the end of an order if it found one."""
         nothing = (0,) * len(self._plan.names)
         start = Point(nothing, nothing, (False,) * len(nothing), (0,) * len(self._plan.groups))
         seen = Seen()
+        furthest, give_up_at = -1, self._examined + self._grants.patience
         levels: list[Iterator[Point]] = [iter([start])]
         while levels:
+            if self._examined > give_up_at:
+                self._gave_up = True
+                return furthest, None
             point = next(levels[-1], None)
             if point is None:
                 levels.pop()
@@ -137,19 +173,20 @@ class _Search:
             level = len(levels) - 1
             if not seen.add(level, point):
                 continue
-            if level > self._furthest[0]:
-                self._furthest = level, point
+            if level > furthest:
+                furthest, give_up_at = level, self._examined + self._grants.patience
+                self._furthest = max(self._furthest, (level, point), key=lambda each: each[0])
             if level == len(self._plan.steps):
-                return point
+                return level, point
             levels.append(self._after(point, level))
-        return None
+        return furthest, None
 
     def _after(self, point: Point, level: int) -> Iterator[Point]:
         """Every way to get the effect done whose answer comes next, those with few unanswered effects first."""
         if level in point.done:
             yield replace(point, done=point.done - {level})
             return
-        at, ticket = self._plan.steps[level].ended, count()
+        reach, ticket = Reach(self._plan.steps[level].ended, self._grants.at(level)), count()
         waiting = [(0, next(ticket), point)]
         known = {(point.place, point.used)}
         while waiting:
@@ -160,7 +197,7 @@ class _Search:
             for number in (level, *self._plan.beside[level]):
                 if number in here.done:
                     continue
-                for there in self._placed(here, number, at):
+                for there in self._placed(here, number, reach):
                     if (there.place, there.used) in known:
                         continue
                     known.add((there.place, there.used))
@@ -169,7 +206,7 @@ class _Search:
                     else:
                         heappush(waiting, (cost + sum(there.used) - sum(here.used), next(ticket), there))
 
-    def _placed(self, point: Point, number: int, at: int) -> Iterator[Point]:
+    def _placed(self, point: Point, number: int, reach: Reach) -> Iterator[Point]:
         """The effect, and whatever unanswered ones it takes to explain what was found."""
         self._examined += 1
         if self._examined > self._examined_max:
@@ -181,12 +218,12 @@ class _Search:
         elif step.is_give:
             yield point.given(step)
         else:
-            for filled in self._filled(point, step, at):
+            for filled in self._filled(point, step, reach):
                 there = filled.told(step)
                 if there is not None:
                     yield there
 
-    def _filled(self, point: Point, step: Step, at: int) -> Iterator[Point]:
+    def _filled(self, point: Point, step: Step, reach: Reach) -> Iterator[Point]:
         """Place unanswered effects until every counter that was seen holds what was found there."""
         watched = step.watched
         least = {index: (step.found[index] or 0) - point.held[index] for index in watched}
@@ -200,16 +237,16 @@ class _Search:
         groups = self._plan.groups
         useful = [number for number, group in enumerate(groups) if any(group.amounts[index] for index in watched)]
         if useful:
-            yield from self._fill(point, useful, least, most, at)
+            yield from self._fill(point, useful, least, most, reach)
 
     def _fill(
-        self, point: Point, useful: list[int], least: dict[int, int], most: dict[int, int], at: int
+        self, point: Point, useful: list[int], least: dict[int, int], most: dict[int, int], reach: Reach
     ) -> Iterator[Point]:
         """Every choice of how many of each useful group: amounts are small, and so are the sums."""
         number, *others = useful
         group = self._plan.groups[number]
         can_fall = any(min(self._plan.groups[each].amounts) < 0 for each in useful)
-        for taken in range(self._room(point, number, at) + 1):
+        for taken in range(self._room(point, number, reach.at) + 1):
             there = point.filled(number, taken, group.amounts)
             if taken and not self._fits(point, there):
                 return
@@ -217,11 +254,11 @@ class _Search:
             rest = {index: want - taken * group.amounts[index] for index, want in most.items()}
             if min(rest.values()) < 0 and not can_fall:
                 return
-            if sum(there.used) > self._budget:
-                self._wanted_more = True
+            if sum(there.used) > reach.budget:
+                self._gave_up = True
                 return
             if others:
-                yield from self._fill(there, others, left, rest, at)
+                yield from self._fill(there, others, left, rest, reach)
             elif all(left[index] <= 0 <= rest[index] for index in left):
                 yield there
 

@@ -32,12 +32,16 @@ async def main(arguments: argparse.Namespace) -> None:
             print(await ground.fight(*nemeses, race=Race(seed, pause, pause, arguments.scale)), flush=True)
 
 
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("store", help=f"{', '.join(GROUNDS)}, or a store's address")
+    found.add_argument("--seconds", type=float, default=60)
+    found.add_argument("--round", type=float, default=10, help="seconds of one history; the longer, the dearer")
+    found.add_argument("--nemesis", default="", help="names, by comma; all of the store's when none is named")
+    found.add_argument("--scale", type=int, default=1, help="of the allowances: 20 are reached after seconds")
+    found.add_argument("--seed", type=int, default=0, help="of the dice; another each time when none is given")
+    return found
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store", help=f"{', '.join(GROUNDS)}, or a store's address")
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--round", type=float, default=10, help="seconds of one history; the longer, the dearer")
-    parser.add_argument("--nemesis", default="", help="names, by comma; all of the store's when none is named")
-    parser.add_argument("--scale", type=int, default=1, help="of the allowances: 20 are reached after seconds")
-    parser.add_argument("--seed", type=int, default=0)
-    asyncio.run(main(parser.parse_args()))
+    asyncio.run(main(parser().parse_args()))

@@ -27,10 +27,11 @@ PATIENCE_MS: Final = 10_000  # of the first and the last look, which are no part
 
 
 class Fault(Struct, frozen=True):
-    """When harm was done and when it was over."""
+    """When harm was done and when it was over. `killed`: from then on the server that was replaced said nothing."""
 
     began: int
     ended: int
+    killed: int = 0
 
 
 Harm = Callable[["Team"], Awaitable[Fault]]
@@ -193,7 +194,7 @@ async def record(
     """
     changes = Turns(turns)
     async with open_store(url, timeout_ms=PATIENCE_MS) as store:
-        counters = Counters(store, race.scale)
+        counters = Counters(store, race.scale, race.seed)
         await counters.create(store)
         faults: list[Fault] = []
         async with Team(url, folder, race) as team:
@@ -210,13 +211,27 @@ async def record(
             await changes.ask()
         attempts = [attempt for number in range(WORKERS) for attempt in read_log(team.log(number))]
         last = await _look_when_it_is_quiet(store, counters)
+    failovers = tuple([_narrowed(failover, faults, attempts) for failover in changes.found])
     held = {name: found.used for name, found in last.seen.items()}
     return Recorded(
-        History(counters.allowances, (*attempts, last), tuple(changes.found)),
+        History(counters.allowances, (*attempts, last), failovers),
         tuple(faults),
         held,
         frozenset(team.killed),
     )
+
+
+def _narrowed(failover: Failover, faults: Sequence[Fault], attempts: Sequence[Attempt]) -> Failover:
+    """It was over before the first answer to what was asked when the old server was dead."""
+    for fault in faults:
+        if fault.killed and failover.began <= fault.killed <= failover.ended:
+            ends = [
+                each.completed - 1
+                for each in attempts
+                if each.invoked > fault.killed and each.completed is not None and each.answer is not Answer.UNKNOWN
+            ]
+            return Failover(failover.began, min(ends, default=failover.ended))
+    return failover
 
 
 async def _until_answered(team: Team, since: int) -> None:

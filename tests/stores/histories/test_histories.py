@@ -4,12 +4,14 @@ ST-08, C35, A35; issue 5 part 4. Each verdict is printed: `pytest -rP` shows the
 """
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from tests.selection import ALL_STORES, is_selected
 from tests.stores.histories.grounds import GROUNDS
 from tests.stores.histories.judging import Verdict
+from tests.stores.histories.run import main, parser
 from tests.stores.histories.running import Race
 
 SEED = 20_261_126
@@ -91,3 +93,15 @@ def test_what_replicas_had_not_heard_of_is_reported_as_lost():
     verdict = fight("sentinel", "kill-primary-ahead", after_s=1.5, scale=5)
     assert max(verdict.order.lost.values()) > 0, "nothing was lost although no replica had heard of it"
     assert verdict.lag_s > 0
+
+
+@needs("sqlite")
+def test_people_can_race_on_an_address_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Twice on the same file: each round has counters of its own, which begin at nothing."""
+    asked = parser().parse_args([f"sqlite:////{tmp_path}/sessions.db", "--seconds", "1", "--round", "0.5"])
+    asyncio.run(main(asked))
+    said = capsys.readouterr().out
+    assert [said.count(part) for part in ("round 1 of 2", "round 2 of 2", "an order was found")] == [1, 1, 2]
+    asked.nemesis = "earthquake"
+    with pytest.raises(SystemExit, match="no nemesis earthquake; there are: nothing, kill-workers"):
+        asyncio.run(main(asked))

@@ -42,18 +42,21 @@ TRIES_MAX: Final = 200
 class Counters:
     """What the workers of one history share: a session, and three counters of it, its user and everybody.
 
-    `scale` times ALLOWANCES is what they allow: with 1 they are reached at once, and refuse ever after.
+    `scale` times ALLOWANCES is what they allow: with 1 they are reached at once, and refuse ever after. Another `seed`
+    has other ones: on one store they begin at nothing once.
     """
 
-    def __init__(self, store: Store, scale: int) -> None:
+    def __init__(self, store: Store, scale: int, seed: int) -> None:
         self._make = Maker.of(store)
+        self._name = f"race-{seed}"
         self.allowances = {name: allowance * scale for name, allowance in ALLOWANCES.items()}
-        self.session: Session = self._make.session("work")
+        self.session: Session = self._make.session("work", user=self._name)
 
     def spends(self, amounts: dict[str, int], *, binding: bool = True) -> tuple[Spend, ...]:
         return tuple([
             self._make.spend(
-                name, allowance=self.allowances[name], cost=amount, scope=SCOPES[name], span=LEVEL, binding=binding
+                name, allowance=self.allowances[name], cost=amount, scope=SCOPES[name], span=LEVEL, binding=binding,
+                over=self._name,
             )
             for name, amount in amounts.items()
         ])  # fmt: skip
@@ -168,7 +171,7 @@ class Worker:
 
 async def main(url: str, log: Path, number: int, seed: int, scale: int) -> None:
     async with open_store(url, timeout_ms=TIMEOUT_MS) as store:
-        worker = Worker(store, Log(log), number, Counters(store, scale), random.Random(seed * 1000 + number))
+        worker = Worker(store, Log(log), number, Counters(store, scale, seed), random.Random(seed * 1000 + number))
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         working = asyncio.ensure_future(worker.work())
