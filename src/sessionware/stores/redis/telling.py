@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, assert_never
 
 from msgspec.structs import replace
@@ -54,11 +53,6 @@ def fact(told: Fact, now: int) -> tuple[int, list[Argument]]:  # noqa: PLR0911  
             return 0, ["limits", "org", org.hex(), until, *_flat(limits)]
         case _:
             assert_never(told)
-
-
-def booked(told: Fact, parts: Sequence[bool]) -> bool:
-    """Whether a fact was booked whose parts lie in several buckets, the partition's own first."""
-    return any(parts) if isinstance(told, Released) else parts[0]
 
 
 def revocation(told: Revocation) -> list[Argument]:

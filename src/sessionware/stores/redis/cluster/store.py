@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from sessionware.core.admission import Admission, Admitted, NewSession
-from sessionware.core.facts import Event, Fact, Revocation, Settled, TokenRevocation
+from sessionware.core.facts import Event, Fact, Revocation, TokenRevocation
 from sessionware.core.ids import Addresses, SessionKey
-from sessionware.core.ledger import Spend
 from sessionware.core.session import Ended, EndReason, Link, Session
 from sessionware.core.store import LINKS_MAX, Clock, Created, Linked, Log, Move, Moved, Page, Query, Unlinked
-from sessionware.stores.redis import telling
 from sessionware.stores.redis.calls import Calls
 from sessionware.stores.redis.cluster.admitting import Admitting
+from sessionware.stores.redis.cluster.booking import Booking
 from sessionware.stores.redis.cluster.creating import Creating
 from sessionware.stores.redis.cluster.levels import Levels
 from sessionware.stores.redis.cluster.placing import Placing
@@ -42,6 +40,7 @@ class RedisClusterStore:
         self._levels = Levels(calls, sealer)
         self._admitting = Admitting(calls, sealer, self._levels)
         self._creating = Creating(calls, sealer, self._levels)
+        self._booking = Booking(calls, self._placing)
         self._walking = Walking(calls, self._narrow)
         self._subscription = ClusterSubscription(calls.servers, calls.keys, calls.known)
 
@@ -121,8 +120,7 @@ class RedisClusterStore:
         return ended
 
     async def record(self, facts: Sequence[Fact], *, now: int) -> Sequence[bool]:
-        parts = [self._placing.scattered(fact) for fact in facts]
-        return await asyncio.gather(*[self._book(fact, part, now) for fact, part in zip(facts, parts, strict=True)])
+        return await self._booking.record(facts, now=now)
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         if isinstance(revocation, TokenRevocation):
@@ -140,30 +138,3 @@ class RedisClusterStore:
 
     def watch(self) -> AsyncIterator[Event]:
         return self._subscription.watch()
-
-    async def _book(self, fact: Fact, parts: Sequence[Fact], now: int) -> bool:
-        """One fact, in all the buckets that it touches."""
-        if len(parts) == 1:
-            return bool(await self._tell(fact, now) == 1)
-        if isinstance(fact, Settled):
-            return await self._settle(parts, now)
-        replies = await asyncio.gather(*[self._tell(part, now) for part in parts])
-        return telling.booked(fact, [reply == 1 for reply in replies])
-
-    async def _settle(self, parts: Sequence[Fact], now: int) -> bool:
-        """The partition says whether it is the first time; a repeat makes up for what the first time did not reach."""
-        own, *rest = parts
-        reply = await self._tell(own, now, b"".join([spend.key for spend in _spends(rest)]))
-        if reply != 1:
-            first = reply[1] if isinstance(reply, list) else b""
-            rest = [part for part in rest if all(spend.key in first for spend in _spends([part]))]
-        await asyncio.gather(*[self._tell(part, now) for part in rest])
-        return bool(reply == 1)
-
-    async def _tell(self, fact: Fact, now: int, *further: bytes) -> Any:
-        bucket, asked = telling.fact(fact, now)
-        return await self._calls.run("record", bucket, now, [*asked, *further])
-
-
-def _spends(parts: Sequence[Fact]) -> Sequence[Spend]:
-    return [spend for part in parts if isinstance(part, Settled) for spend in part.spends]
