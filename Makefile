@@ -11,7 +11,7 @@ BIN        := .venv/bin
 # As many as a small machine has cores; some tests are about time. 3 are a fifth quicker there, for many wait for servers.
 TEST_WORKERS ?= 2
 STAMP      := .venv/made-for
-ALL_STORES := memory sqlite redis sentinel
+ALL_STORES := memory sqlite redis sentinel cluster postgres
 COMMA      := ,
 CHOSEN     := $(subst $(COMMA), ,$(STORES))
 UNTESTED   := $(if $(CHOSEN),$(filter-out $(CHOSEN),$(ALL_STORES)))

@@ -12,7 +12,9 @@ from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 
-SERVERS = {"redis": "redis_url", "sentinel": "redis_sentinel_url"}  # and which fixture starts it
+SERVERS = {  # and which fixture starts it
+    "redis": "redis_url", "sentinel": "redis_sentinel_url", "cluster": "redis_cluster_url", "postgres": "postgres_url",
+}  # fmt: skip
 
 
 def _url_of(kind: str, start: Callable[[], AbstractContextManager[Any]]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import os
 
-ALL_STORES = ("memory", "sqlite", "redis", "sentinel")
+ALL_STORES = ("memory", "sqlite", "redis", "sentinel", "cluster", "postgres")
 OFFICIAL_CLIENTS = ("official-legacy", "official-auto")
 OTHER_CLIENTS = ("fastmcp-legacy", "fastmcp-auto", "typescript-legacy", "typescript-auto", "typescript-first")
 

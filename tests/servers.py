@@ -162,12 +162,14 @@ def end(process: subprocess.Popen[Any], within: float = STOP_WITHIN_S) -> None:
         process.wait()
 
 
-def wait_until_it_listens(process: subprocess.Popen[bytes], port: int, within: float) -> None:
+def wait_until_it_listens(
+    process: subprocess.Popen[bytes], port: int, within: float, *, host: str = "127.0.0.1"
+) -> None:
     """Returns when somebody accepts connections there; an error when the process ends first, or time is up."""
     deadline = time.monotonic() + within
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServerDied(f"nothing answers on port {port} (exit code {process.poll()})") from error

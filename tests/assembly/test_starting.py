@@ -8,11 +8,16 @@ from typing import Any
 
 import httpx2
 from fastapi import FastAPI
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from sessionware import SessionMiddleware, StoreUnavailable
+from sessionware.assembly.parts import counted_apart
+from sessionware.config.load import load
+from sessionware.core.ids import Addresses
+from sessionware.core.policy import compile_policy
 from tests.asgi.test_guard import count
 
 AWAY = "redis://:secret-word@127.0.0.1:1/0"
@@ -87,3 +92,20 @@ def test_while_the_store_is_away_requests_are_503_at_once_and_exempt_paths_are_s
         await app.sessionware.aclose()
 
     asyncio.run(live())
+
+
+def test_limits_whose_counters_lie_elsewhere_on_a_cluster_are_said_once():
+    """Store.md 10."""
+    places = "redis+cluster://127.0.0.1:1"
+    over = {"a": "user", "b": "client", "c": "org", "d": "global", "e": "session"}
+    limits = "; ".join([f"{name}=5/minute per {scope}" for name, scope in over.items()])
+    settings = load(keywords={"store": places, "limits": limits}).settings
+    policy = compile_policy(settings.limits, addresses=Addresses(bytes(32), 256), creation=settings.create_limit)
+    assert sorted(counted_apart(settings, policy)) == [
+        "limit 'b' counts over clients: two network waits on Redis Cluster",
+        "limit 'c' counts over organisations: two network waits on Redis Cluster",
+        "limit 'd' counts over everybody: two network waits on Redis Cluster",
+    ]
+    per_org = replace(settings, partition="org")
+    assert not any("organisations" in line for line in counted_apart(per_org, policy))
+    assert list(counted_apart(replace(settings, store="redis://127.0.0.1:1"), policy)) == []

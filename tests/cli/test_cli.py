@@ -87,6 +87,15 @@ def test_a_sqlite_file_is_never_opened_and_nothing_is_left_beside_it(here, capsy
     assert sorted(path.name for path in here.iterdir() if path.name != "__pycache__") == ["a_store.py", "live.db"]
 
 
+@pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES")
+def test_a_store_behind_sentinel_is_examined_where_its_primary_is_and_left_clean(redis_sentinel_url, capsys):
+    seed = int(redis_sentinel_url.partition(":")[2].rpartition(",")[2].partition("/")[0].rpartition(":")[2])
+    assert main(["check-store", redis_sentinel_url, "--quiet", "--only", "session"]) == 0
+    _, port = say(seed, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+    assert not [key for key in say(int(port), "KEYS", "*") if "check-" in key]
+    assert "laws hold" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 def test_live_keys_in_redis_are_never_touched_and_none_are_left(capsys):
     with RedisServer() as server:
@@ -179,6 +188,15 @@ def test_a_server_that_wants_a_password_says_so_in_one_line(capsys):
         url = f"redis://:hunter2@127.0.0.1:{server.port}"
         assert main(["check-store", url, "--quiet", "--only", "payload"]) == 0
         assert "hunter2" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES")
+def test_a_check_of_a_cluster_leaves_no_key_on_any_of_its_servers(redis_cluster_url, capsys):
+    url = f"{redis_cluster_url}?prefix=scratch:"
+    assert main(["check-store", url, "--quiet", "--only", "payload"]) == 0
+    ports = [int(place.rpartition(":")[2]) for place in redis_cluster_url.removeprefix("redis+cluster://").split(",")]
+    assert [say(port, "KEYS", "scratch:*") for port in ports] == [[]] * len(ports)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")

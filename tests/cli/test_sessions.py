@@ -19,6 +19,7 @@ from tests.proxy.stories import FORMS, HELLO, asked, begun
 from tests.selection import selected_stores
 from tests.servers import RedisServer
 from tests.serving import soon
+from tests.stores.opening import some_place_on
 
 SHARED = [kind for kind in selected_stores() if kind != "memory"]
 HANDLE = re.compile(r"s-[a-z2-7]{34}")
@@ -39,6 +40,11 @@ def store(request, monkeypatch):
     if request.param == "sqlite":
         monkeypatch.setenv("SESSIONWARE_STORE", "sqlite:///s.db")
         yield "sqlite:///s.db"
+        return
+    if request.param == "postgres":
+        url = some_place_on(request.getfixturevalue("postgres_url"))
+        monkeypatch.setenv("SESSIONWARE_STORE", url)
+        yield url
         return
     with RedisServer() as server:
         monkeypatch.setenv("SESSIONWARE_STORE", server.url)

@@ -17,7 +17,8 @@ class Without(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.partition(".")[0] in HIDDEN else PathFinder.find_spec(name, path, target)
 
-HIDDEN = {"uvicorn", "httptools", "uvloop", "prometheus_client", "mcp", "redis", "hiredis", "fastapi", "litestar"}
+HIDDEN = {"uvicorn", "httptools", "uvloop", "prometheus_client", "mcp", "redis", "hiredis", "asyncpg", "fastapi"}
+HIDDEN |= {"litestar"}
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 from sessionware.cli import main
 sys.exit(main())
@@ -39,6 +40,11 @@ def run(*words, cwd, **environ):
             "proxy needs uvicorn, httptools, uvloop, prometheus_client",
         ),
         (("demo",), "pip install 'sessionware[proxy,demo]'"),
+        (
+            ("check-store", "postgresql://127.0.0.1/db"),
+            "postgresql:// needs asyncpg: pip install 'sessionware[postgres]'",
+        ),
+        (("schema", "postgres"), "schema postgres needs asyncpg: pip install 'sessionware[postgres]'"),
     ],
 )
 def test_a_command_that_lacks_an_extra_says_which(tmp_path, words, extra):

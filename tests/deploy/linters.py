@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.deploy.reading import DEPLOY, MANIFESTS, ROOT
+from tests.deploy.reading import DEPLOY, MANIFESTS, ROOT, STORES
 
 LINTERS: Final = ROOT / "build" / "linters" / "bin"  # where make installs those that Python brings
 EXPOSURE_MAX: Final = 20  # of 100, as systemd-analyze counts it
@@ -71,7 +71,7 @@ def kubernetes(program: str, _: Path) -> Sequence[str | Path]:
 
 
 def compose(program: str, _: Path) -> Sequence[str | Path]:
-    return [program, "--builtin-schema", "vendor.compose-spec", DEPLOY / "docker-compose.yml"]
+    return [program, "--builtin-schema", "vendor.compose-spec", DEPLOY / "docker-compose.yml", *STORES]
 
 
 def docker(program: str, _: Path) -> Sequence[str | Path]:

@@ -14,6 +14,7 @@ from sessionware.config.proxy_settings import ProxySettings
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
+STORES = sorted((DEPLOY / "stores").glob("*.yml"))  # Compose files of single engines
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _INSTRUCTION = re.compile(r"^([A-Z]+)\s+(.*)$", re.DOTALL)
 

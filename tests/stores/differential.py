@@ -283,7 +283,9 @@ class World:
         return Caps(choose.of((0, 0, 1, 2, 3)), choose.chance(70), levels[: choose.of((0, 0, 1, 2))])
 
     def _lease(self, choose: Choices) -> Lease:
-        return self.make.lease(allowance=choose.of((0, 1, 2)), over=choose.of(USERS), binding=not choose.chance(20))
+        scope = choose.of((Scope.USER, Scope.GLOBAL))
+        allowance, over, binding = choose.of((0, 1, 2)), choose.of(USERS), not choose.chance(20)
+        return self.make.lease(allowance=allowance, scope=scope, over=over, binding=binding)
 
     def _spends(self, choose: Choices, session: Session) -> tuple[Spend, ...]:
         scopes = (Scope.SESSION, Scope.USER, Scope.CLIENT)[: choose.of((0, 1, 2, 3))]

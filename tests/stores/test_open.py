@@ -13,6 +13,7 @@ from sessionware.core.store import Query, Store
 from sessionware.errors import ConfigError
 from sessionware.stores.memory import MemoryStore
 from sessionware.stores.open import open_store
+from sessionware.stores.postgres import PostgresStore
 from sessionware.stores.redis import RedisStore
 from sessionware.stores.redis.address import read_address
 from sessionware.stores.sqlite import SqliteStore
@@ -42,6 +43,8 @@ NOT_CALLABLE = 5
         ("valkey://localhost:1", RedisStore),
         ("redis+sentinel://s1,s2/mymaster/0", RedisStore),
         ("VALKEYS+sentinel://u:pw@s1:1,[::1]:2/mymaster", RedisStore),
+        ("postgresql://alice:pw@one,two:6000/database?schema=mine", PostgresStore),
+        ("postgres:///database?host=/run/postgresql", PostgresStore),
         (f"{__name__}:my_factory", MemoryStore),
     ],
 )
@@ -56,6 +59,7 @@ def test_each_scheme_opens_its_store_without_io(url, kind):
         ("", "neither a URL nor a module:factory"),
         ("redis", "neither a URL nor a module:factory"),
         ("reddis://localhost", r"did you mean redis://\?"),
+        ("postgresql+asyncpg://localhost/db", r"did you mean postgresql://\?"),
         ("mongodb://localhost", "Known are memory://, sqlite://, redis://"),
         ("memory://x", "takes no path"),
         ("sqlite://", "three slashes for a relative path"),
@@ -95,6 +99,13 @@ def test_a_url_that_opens_nothing_says_what_to_write(url, says):
         (
             "mongodb://localhost",
             "unknown store scheme mongodb://. Known are memory://, sqlite://, redis://, rediss://, valkey://, ",
+        ),
+        (
+            "postgres://localhost",
+            (
+                "postgres://localhost names no database: write for example "
+                "postgresql://user:password@127.0.0.1:5432/database"
+            ),
         ),
         ("memory://x", "'memory://x': memory:// takes no path and no option"),
         ("redis://h/x", "redis://h/x: the database must be a number, for example redis://h/0"),

@@ -15,7 +15,7 @@ from sessionware.asgi.engine import Engine
 from sessionware.asgi.work import Elsewhere, Work, nowhere_else
 from sessionware.assembly.listening import Listener
 from sessionware.assembly.overriding import overrides
-from sessionware.assembly.parts import failure_of, options_of, renewal_of, terms_of
+from sessionware.assembly.parts import counted_apart, failure_of, options_of, renewal_of, terms_of
 from sessionware.config.load import load
 from sessionware.config.settings import Settings, without_password
 from sessionware.core.policy import compile_policy
@@ -166,8 +166,9 @@ class Sessionware:
     def _opened(self) -> Store:
         settings = self.settings
         return open_store(
-            settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout, source="SESSIONWARE_STORE"
-        )
+            settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout, source="SESSIONWARE_STORE",
+            partition=settings.partition,
+        )  # fmt: skip
 
     async def _start(self) -> Engine:
         changed = overrides()
@@ -192,6 +193,8 @@ class Sessionware:
             endings = Endings(observers, telemetry=telemetry, health=health, acknowledges=not self._is_guest)
             reaper = Reaper(store, endings, telemetry=telemetry, interval_ms=settings.cleanup_interval)
             policy = compile_policy(settings.limits, addresses=store.addresses, creation=settings.create_limit)
+            for line in counted_apart(settings, policy):
+                log.info("%s", line)
             gate = Gate(
                 store, local=local, failure=failure_of(settings), telemetry=telemetry,
                 renew_every_ms=renewal_of(settings),

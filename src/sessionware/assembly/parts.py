@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from sessionware.asgi.options import CookieOptions, Options
 from sessionware.asgi.reading import Names
 from sessionware.config.settings import Settings
+from sessionware.core.ladders import place
+from sessionware.core.ledger import Scope
+from sessionware.core.policy import Policy
 from sessionware.gate import FailurePolicy
 from sessionware.gate.leases import RENEW_EVERY_MS
 from sessionware.service.terms import Terms, issuers_of
 
 RENEW_MIN_MS: Final = 250
 RENEWALS_PER_LIFE: Final = 3  # two may be lost before a session with an open stream runs out of idle time
+_OVER: Final = {Scope.CLIENT: "clients", Scope.GLOBAL: "everybody", Scope.ORG: "organisations"}
 _SECURE = {"auto": None, "on": True, "off": False}
 
 
@@ -54,6 +59,16 @@ def renewal_of(settings: Settings) -> int:
     if not settings.session_ttl:
         return RENEW_EVERY_MS
     return min(RENEW_EVERY_MS, max(RENEW_MIN_MS, settings.session_ttl // RENEWALS_PER_LIFE))
+
+
+def counted_apart(settings: Settings, policy: Policy) -> Iterator[str]:
+    """A line for each limit whose counters lie elsewhere than the sessions that they hold back."""
+    if "+cluster" not in settings.store.partition("://")[0].lower():
+        return
+    for name, limit in policy.limits.items():
+        scope = place(limit.over)
+        if scope in {Scope.CLIENT, Scope.GLOBAL} or (scope is Scope.ORG and settings.partition != "org"):
+            yield f"limit {name!r} counts over {_OVER[scope]}: two network waits on Redis Cluster"
 
 
 def options_of(settings: Settings) -> Options:

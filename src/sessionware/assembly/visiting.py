@@ -70,8 +70,9 @@ def _opened(settings: Settings, source: str, salt: bytes | None) -> Store:
             "shared store (--store sqlite:///sessionware.db, redis://…), or ask the running server: GET /sessions"
         )
     store = open_store(
-        settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout, source=source, salt=salt
-    )
+        settings.store, keys=settings.secret_keys, timeout_ms=settings.store_timeout, source=source, salt=salt,
+        partition=settings.partition,
+    )  # fmt: skip
     if salt is None and isinstance(store, SqliteStore) and not store.path.exists():
         raise ConfigError(f"{source}: {settings.store} is not there: no session was ever kept in {store.path}")
     return store

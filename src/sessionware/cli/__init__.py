@@ -9,7 +9,19 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Final
 
-from sessionware.cli import api_keys, call, checking, demo, ending, explain_token, keys, proxy, sessions, settings
+from sessionware.cli import (
+    api_keys,
+    call,
+    checking,
+    demo,
+    ending,
+    explain_token,
+    keys,
+    proxy,
+    schema,
+    sessions,
+    settings,
+)
 from sessionware.errors import SessionwareError
 
 BAD_INPUT: Final = 2  # as argparse itself does
@@ -57,5 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     call.add_to(commands)
     sessions.add_to(commands)
     ending.add_cleanup_to(commands)
+    schema.add_to(commands)
     demo.add_to(commands)
     return parser

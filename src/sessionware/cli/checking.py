@@ -30,7 +30,9 @@ def add_to(commands: Any) -> None:
         "prefix of its own in Redis, in new files in the folder of a SQLite file. A module:factory is called with "
         "clock= twice to look at it and then for every law, and must make a new, empty store each time.",
     )
-    check.add_argument("store", help="memory://, sqlite:///sessions.db, redis://127.0.0.1:6379/0 or module:factory")
+    check.add_argument(
+        "store", help="memory://, sqlite:///sessions.db, redis://127.0.0.1:6379/0, postgresql://… or module:factory"
+    )
     check.add_argument("--only", default="", metavar="TEXT", help="only laws whose name contains TEXT")
     check.add_argument("--quiet", action="store_true", help="say nothing of laws that hold")
     check.set_defaults(command=run)

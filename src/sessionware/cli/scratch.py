@@ -6,11 +6,11 @@ import asyncio
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -21,6 +21,10 @@ from sessionware.stores.open import open_store
 from sessionware.stores.redaction import redacted
 from sessionware.testing import ManualClock
 from sessionware.testing.check import Opener
+
+if TYPE_CHECKING:
+    from sessionware.stores.redis.address import RedisAddress
+    from sessionware.stores.redis.wire import Wire
 
 TIMEOUT_MS: Final = 10_000  # an examination asks what is right, not how fast
 SCAN_COUNT: Final = 1000  # keys looked at by one SCAN
@@ -47,8 +51,13 @@ def scratch_beside(url: str) -> Iterator[Scratch]:
         yield Scratch(shown, lambda clock: open_store(url, clock=clock, timeout_ms=TIMEOUT_MS))
         return
     open_store(url)  # does no I/O: says at once what is wrong with the URL
-    kind = {"memory": _as_it_is, "sqlite": _sqlite_files}.get(scheme.lower(), _redis_prefixes)
-    with kind(url) as opener:
+    kinds = {
+        "memory": _as_it_is,
+        "sqlite": _sqlite_files,
+        "postgresql": _postgres_schemas,
+        "postgres": _postgres_schemas,
+    }
+    with kinds.get(scheme.lower(), _redis_prefixes)(url) as opener:
         yield Scratch(shown, opener)
 
 
@@ -110,19 +119,77 @@ def _redis_prefixes(url: str) -> Iterator[Opener]:
                 print(f"sessionware: keys with the prefix {ours} were left behind: {error}", file=sys.stderr)
 
 
+@contextmanager
+def _postgres_schemas(url: str) -> Iterator[Opener]:
+    """A random schema for each store, dropped behind it."""
+    from sessionware.stores.postgres.address import read_address  # noqa: PLC0415  # asyncpg is an extra
+    from sessionware.stores.postgres.server import drop_schema  # noqa: PLC0415  # the same
+
+    parts = urlsplit(url)
+    ours, numbers = f"check_{secrets.token_hex(8)}", count()
+
+    @asynccontextmanager
+    async def opener(clock: ManualClock) -> AsyncIterator[Store]:
+        options = {**dict(parse_qsl(parts.query)), "schema": f"{ours}_{next(numbers)}", "create": "yes"}
+        beside = urlunsplit(parts._replace(query=urlencode(options)))
+        async with open_store(beside, clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            try:
+                yield store
+            finally:
+                await drop_schema(read_address(beside), call_ms=TIMEOUT_MS)
+
+    yield opener
+
+
 async def _empty(url: str, prefix: str) -> None:
-    """Unlink every key with the prefix. Raises what `ask` raises."""
+    """Unlink every key with the prefix, on each server that has some. Raises what `ask` raises."""
     from sessionware.stores.redis.address import read_address  # noqa: PLC0415  # hiredis is an extra
     from sessionware.stores.redis.node import Node  # noqa: PLC0415  # the same
-    from sessionware.stores.redis.plain import ask  # noqa: PLC0415  # the same
 
-    wire = await Node(read_address(url), timeout=TIMEOUT_MS / 1000, calibrated=None).open()
+    match url.partition("://")[0].lower().partition("+")[2]:
+        case "cluster":
+            await _empty_cluster(url, prefix)
+            return
+        case "sentinel":
+            address = await _primary_of(url)
+        case _:
+            address = read_address(url)
+    await _empty_server(await Node(address, timeout=TIMEOUT_MS / 1000, calibrated=None).open(), prefix)
+
+
+async def _primary_of(url: str) -> RedisAddress:
+    from sessionware.stores.redis.address import read_sentinels  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.sentinels import Sentinels  # noqa: PLC0415  # the same
+
+    sentinels = Sentinels(read_sentinels(url))
+    try:
+        return (await sentinels.find()).primary
+    finally:
+        await sentinels.close()
+
+
+async def _empty_cluster(url: str, prefix: str) -> None:
+    from sessionware.stores.redis.address import read_cluster  # noqa: PLC0415  # hiredis is an extra
+    from sessionware.stores.redis.asking import Keys  # noqa: PLC0415  # the same
+    from sessionware.stores.redis.cluster.mapping import ClusterMap  # noqa: PLC0415  # the same
+
+    cluster = ClusterMap(read_cluster(url), Keys(prefix), timeout=TIMEOUT_MS / 1000, calibrated=None)
+    try:
+        await cluster.look()
+        for member in list(cluster.members.values()):
+            await _empty_server(await member.open(), prefix)
+    finally:
+        await cluster.close()
+
+
+async def _empty_server(wire: Wire, prefix: str) -> None:
+    from sessionware.stores.redis.plain import ask  # noqa: PLC0415  # hiredis is an extra
+
     try:
         cursor = b"0"
         while True:
             cursor, keys = await ask(wire, "SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", SCAN_COUNT)
-            if keys:
-                await ask(wire, "UNLINK", *keys)
+            await asyncio.gather(*[ask(wire, "UNLINK", key) for key in keys])  # one by one: a cluster wants one slot
             if cursor == b"0":
                 return
     finally:

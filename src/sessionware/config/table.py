@@ -107,7 +107,8 @@ _STORE = _section(
             text(shapes.store, "URL", off=False),
             (
                 "`memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://`, `rediss://`, `valkey://`, "
-                "`valkeys://` (`?prefix=sw:`), or `module:factory`"
+                "`valkeys://` (`?prefix=sw:`), `redis+sentinel://host,host/name`, `redis+cluster://host,host`, "
+                "`postgresql://user:password@host/database` (`?schema=sessionware`), or `module:factory`"
             ),
         ),
         "STORE_TIMEOUT": (duration(1, MINUTE), "the longest that one call of the store may take"),

@@ -184,7 +184,7 @@ def _way(limit: Limit, scopes: tuple[Scope, ...], addresses: Addresses, about: s
     # A counter over the session alone is a field of its record, the same in each: it survives a rotation.
     hashes = needs[1:] if scopes == (Scope.SESSION,) else needs
     return Way(
-        scope=_place(scopes),
+        scope=place(scopes),
         needs=tuple(needs),
         key=None if hashes else family.key(),
         family=family,
@@ -192,7 +192,7 @@ def _way(limit: Limit, scopes: tuple[Scope, ...], addresses: Addresses, about: s
     )
 
 
-def _place(scopes: tuple[Scope, ...]) -> Scope:
+def place(scopes: tuple[Scope, ...]) -> Scope:
     """Where the counter lies: a session's record only for the session alone, else the narrower other scope."""
     if len(scopes) == 1:
         return scopes[0]

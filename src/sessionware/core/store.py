@@ -125,6 +125,9 @@ class Query(Struct, frozen=True, gc=False):
 class Page(Struct, frozen=True, gc=False):
     """Sessions without their payload, oldest first; an empty `cursor` means that this was the last page.
 
+    A store that spreads buckets over servers lists bucket by bucket, oldest first within each: one owner's sessions
+    share a bucket (but with PARTITION=org), so theirs are in order all the same.
+
     `total` counts what has not been removed yet: expired sessions leave it when they are reaped. `upstreams`
     counts bound sessions per (pool, upstream), for a query with limit 0 over all.
     """

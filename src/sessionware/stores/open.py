@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from msgspec import Struct
@@ -16,9 +16,6 @@ from sessionware.errors import ConfigError
 from sessionware.stores.memory import MemoryStore
 from sessionware.stores.redaction import ENCODE_HINT, redacted
 from sessionware.stores.sealing import Sealer
-
-if TYPE_CHECKING:
-    from sessionware.stores.redis.calls import Serve
 
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
@@ -33,6 +30,7 @@ class Options(Struct, frozen=True):
     sealer: Sealer
     timeout_ms: int
     salt: bytes | None = None
+    partition: Literal["owner", "org"] = "owner"
 
 
 def open_store(  # noqa: PLR0913  # each keyword is one choice of the operator
@@ -43,15 +41,17 @@ def open_store(  # noqa: PLR0913  # each keyword is one choice of the operator
     timeout_ms: int = 250,
     source: str = "store",
     salt: bytes | None = None,
+    partition: Literal["owner", "org"] = "owner",
 ) -> Store:
     """Make the store that `url` names; `async with` it to connect. Does no I/O itself.
 
     `keys` encrypt payloads at rest (`stores.sealing.read_keys`). A store on disk or on a server that has no `salt`
-    yet is given this one, or a new one. A `module:factory` is called with
+    yet is given this one, or a new one. With the `partition` "org" a Redis Cluster counts an organisation beside its
+    sessions. A `module:factory` is called with
     `clock=` and must return a `Store`. Raises ConfigError that begins with `source`, which is what the user
     called the URL, and says what to write or install.
     """
-    options = Options(clock, Sealer(keys), timeout_ms, salt)
+    options = Options(clock, Sealer(keys), timeout_ms, salt, partition)
     try:
         return _opened(url, options)
     except ConfigError as error:
@@ -71,7 +71,8 @@ def _opened(url: str, options: Options) -> Store:
     hint = f"; {ENCODE_HINT}" if "@" in url else ""
     raise ConfigError(
         f"store {redacted(url)!r} is neither a URL nor a module:factory: write for example memory://, "
-        f"sqlite:///sessions.db, redis://127.0.0.1:6379/0 or mypackage.stores:open_mine{hint}"
+        f"sqlite:///sessions.db, redis://127.0.0.1:6379/0, postgresql://user@127.0.0.1/database "
+        f"or mypackage.stores:open_mine{hint}"
     )
 
 
@@ -125,33 +126,34 @@ def _open_sqlite(url: str, options: Options) -> Store:
 
 def _open_redis(url: str, options: Options) -> Store:
     try:
-        from sessionware.stores.redis import RedisStore  # noqa: PLC0415  # hiredis is an extra
-        from sessionware.stores.redis.calls import Calls  # noqa: PLC0415
+        from sessionware.stores.redis.opening import open_redis  # noqa: PLC0415  # hiredis is an extra
     except ModuleNotFoundError as error:
         scheme = url.partition("://")[0]
         raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[redis]'") from error
-    serve, prefix = _redis_servers(url)
-    calls = Calls(
-        serve,
-        prefix=prefix,
+    return open_redis(
+        url,
         clock=options.clock,
+        sealer=options.sealer,
+        timeout_ms=options.timeout_ms,
+        salt=options.salt,
+        org_is_narrow=options.partition == "org",
+    )
+
+
+def _open_postgres(url: str, options: Options) -> Store:
+    try:
+        from sessionware.stores.postgres import PostgresStore  # noqa: PLC0415  # asyncpg is an extra
+        from sessionware.stores.postgres.address import read_address  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        scheme = url.partition("://")[0]
+        raise ConfigError(f"store {scheme}:// needs {error.name}: pip install 'sessionware[postgres]'") from error
+    return PostgresStore(
+        read_address(url),
+        clock=options.clock,
+        sealer=options.sealer,
         timeout_ms=options.timeout_ms,
         salt=options.salt,
     )
-    return RedisStore(calls, sealer=options.sealer)
-
-
-def _redis_servers(url: str) -> tuple[Serve, str]:
-    """How the servers that `url` names are made, and their prefix."""
-    from sessionware.stores.redis.address import read_address, read_sentinels  # noqa: PLC0415
-    from sessionware.stores.redis.primary import primary  # noqa: PLC0415
-    from sessionware.stores.redis.servers import one_server  # noqa: PLC0415
-
-    if url.partition("://")[0].lower().endswith("+sentinel"):
-        group = read_sentinels(url)
-        return primary(group), group.prefix
-    server = read_address(url)
-    return one_server(server), server.prefix
 
 
 def _open_factory(path: str, options: Options) -> Store:
@@ -193,4 +195,10 @@ _SCHEMES: Final[dict[str, Callable[[str, Options], Store]]] = {
     "rediss+sentinel": _open_redis,
     "valkey+sentinel": _open_redis,
     "valkeys+sentinel": _open_redis,
+    "redis+cluster": _open_redis,
+    "rediss+cluster": _open_redis,
+    "valkey+cluster": _open_redis,
+    "valkeys+cluster": _open_redis,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }

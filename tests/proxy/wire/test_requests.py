@@ -1,13 +1,10 @@
 """How a request is written: our framing, one line for each header, and nothing that could be read as something else."""
 
 import ssl
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +13,7 @@ from sessionware.proxy.standing import place_of
 from sessionware.proxy.wire import Address, UnwritableRequest, UpstreamRequest
 from sessionware.proxy.wire.requests import head_of
 from sessionware.testing import Received
+from tests.certificates import certificate
 from tests.proxy.wire.scene import OK, POST, ask, on_both_loops, scene
 
 
@@ -160,28 +158,6 @@ async def test_a_unix_socket_is_an_address_like_another(tmp_path):
     async with scene(OK, unix_path=str(tmp_path / "up.sock")) as (upstream, wire):
         assert await ask(wire, POST) == (200, b"ok", None)
         assert (b"host", b"localhost") in upstream.requests[0].headers
-
-
-def certificate(folder, name):
-    """A self-signed certificate: a context that serves it, and the file to trust."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "scripted")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    chain, secret = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, secret)
-    return context, chain
 
 
 @on_both_loops

@@ -42,6 +42,6 @@ async def used(store: Store, make: Maker, key_name: str = "quota") -> int:
     return tally.counter.used
 
 
-async def take(store: Store, make: Maker, cost: int = 1, key_name: str = "quota") -> Admitted:
-    spend = make.spend(limit=key_name, scope=Scope.GLOBAL, span=LEVEL, cost=cost, allowance=1000)
+async def take(store: Store, make: Maker, cost: int = 1, key_name: str = "quota", *, allowance: int = 1000) -> Admitted:
+    spend = make.spend(limit=key_name, scope=Scope.GLOBAL, span=LEVEL, cost=cost, allowance=allowance)
     return await store.admit(make.ask(None, spends=(spend,), touch=False))

@@ -1,6 +1,7 @@
-"""A TCP hop between a store and its Redis that loses replies, hangs or cuts on command."""
+"""A TCP hop between a store and its server that loses replies, hangs or cuts on command."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Self
 
 
@@ -27,7 +28,7 @@ class End(asyncio.Protocol):
             self.wire.lost.set()
             self.wire.cut()
             return
-        self.waiting.append(data)
+        self.waiting.append(self.wire.rewrite(data) if self.is_reply else data)
         self.flush()
 
     def flush(self) -> None:
@@ -56,6 +57,7 @@ class FaultyWire:
         self.is_hanging = False
         self.lose_next_reply = False
         self.lost = asyncio.Event()
+        self.rewrite: Callable[[bytes], bytes] = lambda reply: reply
 
     @property
     def port(self) -> int:

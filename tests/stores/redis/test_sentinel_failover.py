@@ -132,6 +132,25 @@ def test_a_primary_that_is_gone_under_load_is_replaced_within_five_seconds(
     asyncio.run(scenario())
 
 
+def test_while_there_is_no_primary_calls_fail_at_once_and_name_the_group(group: RedisReplicas) -> None:
+    """ST-01, C27: nobody waits for a server that has just been found away."""
+
+    async def scenario() -> None:
+        async with open_store(url_of(group), timeout_ms=DEADLINE_MS) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            group.kill_primary()
+            begun, said = time.monotonic(), set[str]()
+            for _ in range(100):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await take(store, make)
+                said.add(str(caught.value).partition(" is away: ")[0])
+            assert time.monotonic() - begun < 1
+            assert f"Redis at {group.url}?prefix=sw:" in said
+
+    asyncio.run(scenario())
+
+
 def test_a_primary_that_hung_and_comes_back_is_not_believed(group: RedisReplicas) -> None:
     """C27: it wakes up as a primary and would still take writes on our old connections."""
 
@@ -152,8 +171,12 @@ def test_a_primary_that_hung_and_comes_back_is_not_believed(group: RedisReplicas
     asyncio.run(scenario())
 
 
-def test_a_primary_that_was_cut_off_is_left_although_it_answers(group: RedisReplicas) -> None:
-    """Nobody told it that it was replaced, and it goes on admitting: the Sentinels are asked twice a second."""
+@pytest.mark.parametrize("is_watched", [False, True], ids=["alone", "while-somebody-begins-to-watch"])
+def test_a_primary_that_was_cut_off_is_left_although_it_answers(group: RedisReplicas, is_watched: bool) -> None:
+    """Nobody told it that it was replaced, and it goes on admitting: the Sentinels are asked twice a second.
+
+    A new connection of any kind may learn it first; then all others follow it.
+    """
 
     async def scenario() -> None:
         async with open_store(url_of(group), timeout_ms=DEADLINE_MS) as store:
@@ -161,6 +184,9 @@ def test_a_primary_that_was_cut_off_is_left_although_it_answers(group: RedisRepl
             await take(store, make)
             old, new = group.primary, group.replicas[0]
             move_to(group, new)
+            if is_watched:
+                async with asyncio.timeout(BACK_WITHIN_S):
+                    assert await anext(store.watch()) == Gap()
             async with asyncio.timeout(BACK_WITHIN_S):
                 while say(new.port, "INFO", "commandstats").count("cmdstat_evalsha") == 0:
                     try:
@@ -330,6 +356,25 @@ def test_watchers_hear_a_gap_after_the_failover_and_then_each_other(group: Redis
             assert time.monotonic() - begun < 1
 
     asyncio.run(scenario())
+
+
+def test_each_new_primary_is_looked_at_for_what_it_may_forget(
+    group: RedisReplicas, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ST-03: the replicas' settings are not the primary's."""
+
+    async def scenario() -> None:
+        async with open_store(url_of(group), timeout_ms=DEADLINE_MS) as store:
+            for replica in group.replicas:
+                say(replica.port, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            assert "maxmemory-policy" not in caplog.text
+            old = group.kill_primary()
+            await until_it_answers(store, within=10)
+            assert "maxmemory-policy is 'allkeys-lru'" in caplog.text
+            assert group.wait_for_new_primary(old) is not old
+
+    with caplog.at_level(logging.WARNING, "sessionware.store"):
+        asyncio.run(scenario())
 
 
 def test_a_planned_failover_is_followed_too(group: RedisReplicas) -> None:

@@ -25,6 +25,7 @@ from sessionware.core.facts import (
 from sessionware.core.ids import SessionKey, ref
 from sessionware.core.ledger import Counter, LeaseTally, Tally
 from sessionware.core.session import Birth, Ended, EndReason, Link, Session
+from sessionware.core.store import Created, Making
 from sessionware.errors import PayloadUnreadable
 from sessionware.stores.codec import unpack_bindings, unpack_birth, unpack_link, unpack_overrides
 from sessionware.stores.sealing import Place, Sealer
@@ -65,6 +66,13 @@ def admitted(raw: Raw, ask: Admission, sealer: Sealer) -> Admitted:
         raw[14].decode(),
         ends(raw[15], ask.bucket, sealer) if raw[15] else (),
     )  # fmt: skip
+
+
+def created(raw: Raw, bucket: int, sealer: Sealer) -> Created:
+    """Read what create.lua answered."""
+    outcome, record, full, evicted, *_ = raw
+    shown = session(record, sealer, with_payload=outcome == b"created") if record else None
+    return Created(Making(outcome.decode()), shown, full.decode(), ends(evicted, bucket, sealer))
 
 
 def session(raw: Raw, sealer: Sealer, *, with_payload: bool, links: tuple[Link, ...] = ()) -> Session:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from sessionware.core.admission import Admission, Caps, NewSession
 from sessionware.core.ids import SessionKey
 from sessionware.core.ledger import Scope, Spend, When
@@ -32,13 +34,27 @@ class Keys:
         return f"{self._bases[key.bucket]}s:{key.hash.hex()}"
 
 
-def admission(ask: Admission, sealer: Sealer) -> list[Argument]:
+class Elsewhere(Struct, frozen=True):
+    """What the buckets of wide limits said before: per limit its name, its own allowance and the one looked at.
+
+    `hold` names the levels' members of the session that may be made; `kept` lies beside the answer for a repeat.
+    """
+
+    limits: tuple[tuple[str, int, int], ...] = ()
+    is_refused: bool = False
+    hold: str = ""
+    kept: bytes = b""
+
+
+def admission(ask: Admission, sealer: Sealer, elsewhere: Elsewhere | None = None) -> list[Argument]:
     """What admit.lua reads from ARGV[3] on."""
     key, token, candidate = ask.key, ask.token, ask.candidate
     flags = ask.touch + 2 * ask.wants_data + 4 * ask.opens + 8 * ask.once
     new = ask.new if key is not None else None
     if new is not None:
         flags += 16
+    if elsewhere is not None:
+        flags += 32 + 64 * elsewhere.is_refused
     asked: list[Argument] = [
         ask.operation.hex(),
         ask.owner.hex() if ask.owner is not None else "",
@@ -61,8 +77,13 @@ def admission(ask: Admission, sealer: Sealer) -> list[Argument]:
         )  # fmt: skip
     for lease in ask.leases:
         asked += (lease.key.hex(), lease.allowance, int(lease.binding), lease.limit)
+    if elsewhere is not None:
+        asked.append(len(elsewhere.limits))
+        for limit in elsewhere.limits:
+            asked += limit
+        asked.append(elsewhere.kept)
     if new is not None:
-        asked += new_session(new, sealer)
+        asked += new_session(new, sealer, hold=elsewhere.hold if elsewhere is not None else "")
     return asked
 
 
@@ -71,9 +92,9 @@ def ttl(spend: Spend, now: int) -> int:
     return 0 if spend.stale_at >= NEVER else max(spend.stale_at - now, 0) + COUNTER_GRACE_MS
 
 
-def new_session(new: NewSession, sealer: Sealer) -> list[Argument]:
+def new_session(new: NewSession, sealer: Sealer, *, hold: str = "") -> list[Argument]:
     """A session that may be made, as making.lua reads it."""
-    return born(new.session, new.caps, sealed(new.session, sealer))
+    return born(new.session, new.caps, sealed(new.session, sealer), hold=hold)
 
 
 def sealed(session: Session, sealer: Sealer) -> tuple[bytes, bytes]:
@@ -85,8 +106,9 @@ def sealed(session: Session, sealer: Sealer) -> tuple[bytes, bytes]:
     )
 
 
-def born(session: Session, caps: Caps, payload: tuple[bytes, bytes]) -> list[Argument]:
+def born(session: Session, caps: Caps, payload: tuple[bytes, bytes], *, hold: str = "") -> list[Argument]:
     birth = session.birth
+    holds = ",".join([level.hex() for level in birth.holds])
     asked: list[Argument] = [
         birth.key.hash.hex(),
         birth.owner.hex(),
@@ -103,7 +125,7 @@ def born(session: Session, caps: Caps, payload: tuple[bytes, bytes]) -> list[Arg
         birth.started_by.hex(),
         pack(session.bindings) if session.bindings else "",
         pack(session.limits) if session.limits else "",
-        ",".join(hold.hex() for hold in birth.holds),
+        f"@{hold},{holds}" if hold else holds,
         "1" if birth.name is not None else "",
         caps.per_owner,
         int(caps.evict),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from sessionware.clock import StoreClock
 from sessionware.core.store import Clock
@@ -15,16 +15,23 @@ from sessionware.stores.redis.servers import Servers
 
 MAX_SKEW_MS: Final = 2_000
 
-Serve = Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], Servers]
+SomeServers_co = TypeVar("SomeServers_co", bound=Servers, covariant=True)
+Serve = Callable[[Keys, float, StoreClock | None, bytes | None, KnownRevocations], SomeServers_co]
 """Makes the servers of a store: for its keys, with a timeout in seconds, the clock that they set (None: a test's own
 clock stands still), the salt for an installation that has none yet, and what a server is told that may have lost it."""
 
 
-class Calls:
+class Calls(Generic[SomeServers_co]):
     """The scripts, the servers that run them and the clock that both agree on."""
 
     def __init__(
-        self, serve: Serve, *, prefix: str, clock: Clock | None, timeout_ms: int, salt: bytes | None = None
+        self,
+        serve: Serve[SomeServers_co],
+        *,
+        prefix: str,
+        clock: Clock | None,
+        timeout_ms: int,
+        salt: bytes | None = None,
     ) -> None:
         own = StoreClock() if clock is None else None
         self.clock: Clock = clock or own or StoreClock()
@@ -33,7 +40,7 @@ class Calls:
         self.skew = MAX_SKEW_MS if own is not None else 0
         self.timeout = timeout_ms / 1000
         self.known = KnownRevocations(self.keys, self.scripts["revoke"], self.clock)
-        self.servers: Servers = serve(self.keys, self.timeout, own, salt, self.known)
+        self.servers = serve(self.keys, self.timeout, own, salt, self.known)
 
     async def run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
         """Evaluate a script; when the server finds our clock skewed, once more with its time."""

@@ -42,11 +42,21 @@ class Confirmation:
             self._next = asyncio.get_running_loop().create_task(self._after(self._running))
         await asyncio.wait([self._next])  # a caller that is cancelled does not end it for the others
 
+    def warn(self, why: str) -> None:
+        """Count it, and say it once a second at most."""
+        self.unconfirmed += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
+            log.warning("a revocation, end or rotation is not held by replicas yet, a failover now loses it: %s", why)
+
     async def close(self) -> None:
-        for task in (self._running, self._next):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        """A store that is opened again confirms again."""
+        tasks = [task for task in (self._running, self._next) if task is not None]
+        self._running = self._next = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._wire is not None:
             self._wire.close()
             await self._wire.wait_closed()
@@ -59,10 +69,10 @@ class Confirmation:
         try:
             held_by = await self._ask()
         except (StoreUnavailable, ConfigError) as error:
-            self._warn(str(error))
+            self.warn(str(error))
             return
         if held_by < self._replicas:
-            self._warn(f"{held_by} of {self._replicas} replicas confirmed within {WAIT_MS} ms")
+            self.warn(f"{held_by} of {self._replicas} replicas confirmed within {WAIT_MS} ms")
 
     async def _ask(self) -> int:
         if self._wire is None or not self._wire.is_open:
@@ -71,10 +81,3 @@ class Confirmation:
         marked = self._wire.call("SET", self._mark, "", "PX", MARK_KEEP_MS)
         held_by, _ = await asyncio.gather(ask(self._wire, "WAIT", self._replicas, WAIT_MS), marked)
         return int(held_by)
-
-    def _warn(self, why: str) -> None:
-        self.unconfirmed += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._warned_at >= WARN_EVERY_S:
-            self._warned_at = now
-            log.warning("a revocation, end or rotation is not held by replicas yet, a failover now loses it: %s", why)

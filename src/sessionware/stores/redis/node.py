@@ -30,8 +30,8 @@ Greeting = Callable[[Wire], Awaitable[object]]
 class Node:
     """One server. `wire()` hands out the open connection, or makes one; many callers share one attempt.
 
-    A server that moves is looked for by `find` before each connection. `greet` is what a server is told before it is
-    asked anything: it may have lost what it knew.
+    A server that moves is looked for by `find` before each connection, and is `known_as` whatever finds it. `greet` is
+    what a server is told before it is asked anything: it may have lost what it knew.
     """
 
     def __init__(  # noqa: PLR0913  # each keyword is one thing that differs between a server, a primary and a master
@@ -42,6 +42,7 @@ class Node:
         calibrated: StoreClock | None,
         salt: bytes | None = None,
         find: Callable[[], Awaitable[RedisAddress]] | None = None,
+        known_as: object | None = None,
         greet: Greeting | None = None,
         backoff: Sequence[float] = BACKOFF_S,
     ) -> None:
@@ -53,8 +54,10 @@ class Node:
         self._salt = salt  # what a server without one is given
         self._find = find
         self._greet = greet
+        self._known_as = known_as or address
         self._backoff = backoff
         self._tls = address.tls_context()
+        self._checked: RedisAddress | None = None  # the server that was found fit to serve us
         self._wire: Wire | None = None
         self._wires: WeakSet[Wire] = WeakSet()  # every connection to the server, subscriptions too
         self._attempt: asyncio.Task[Wire] | None = None
@@ -63,6 +66,9 @@ class Node:
         self._why = "not connected yet"
         self._tick: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def __repr__(self) -> str:
+        return repr(self._known_as)
 
     @property
     def open_wire(self) -> Wire | None:
@@ -94,13 +100,13 @@ class Node:
         give_up_at = loop.time() + (within or self._timeout)
         while True:
             if self._closed:
-                raise StoreUnavailable(f"the store {self.address!r} is closed")
+                raise StoreUnavailable(f"the store {self!r} is closed")
             if self._attempt is None and loop.time() < self._retry_at:
-                raise StoreUnavailable(f"Redis at {self.address!r} is away: {self._why}")
+                raise StoreUnavailable(f"Redis at {self!r} is away: {self._why}")
             attempt = self._begin()
             await asyncio.wait([attempt], timeout=max(give_up_at - loop.time(), 0))  # who is cancelled leaves it be
             if not attempt.done():
-                raise StoreUnavailable(f"Redis at {self.address!r} cannot be reached in time: {self._why}")
+                raise StoreUnavailable(f"Redis at {self!r} cannot be reached in time: {self._why}")
             if attempt.cancelled():
                 continue  # the server was left meanwhile
             try:
@@ -113,7 +119,7 @@ class Node:
     async def open(self, on_push: Callable[[Reply], None] | None = None) -> Wire:
         """A connection of its own, authenticated, with nothing checked but who leads: for subscriptions."""
         if self._find is not None:
-            self.address = await self._find()
+            self._move_to(await self._find())
         wire = await connect(
             self.address,
             tls=self._tls,
@@ -132,8 +138,7 @@ class Node:
 
     def leave(self, why: str) -> None:
         """Drop every connection and every attempt: the next call looks for the server anew, and at once."""
-        for wire in list(self._wires):
-            wire.close(why)
+        self._close_wires(why)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
@@ -158,6 +163,16 @@ class Node:
         if self._clock is not None:
             at = monotonic_ms()
             self._clock.calibrate([(at, store_now, at)])
+
+    def _move_to(self, found: RedisAddress) -> None:
+        """All connections lead to one server: whoever learns first that it is another one ends the old ones."""
+        if found != self.address:
+            self._close_wires(f"the server is {found!r} now")
+        self.address = found
+
+    def _close_wires(self, why: str) -> None:
+        for wire in list(self._wires):
+            wire.close(why)
 
     def _begin(self) -> asyncio.Task[Wire]:
         """The attempt under way, or a new one."""
@@ -184,8 +199,9 @@ class Node:
         wire = await self.open()
         try:
             async with asyncio.timeout(CONNECT_S):
-                if self.addresses is None:
+                if self._checked != self.address:
                     await check_server(wire, self.address)
+                    self._checked = self.address
                 self.addresses = await agree_on_salt(
                     wire, self.address, buckets=BUCKETS, known=self.addresses, salt=self._salt
                 )
@@ -200,7 +216,7 @@ class Node:
             raise
         if self._closed:
             await hang_up(wire)
-            raise StoreUnavailable(f"the store {self.address!r} is closed")
+            raise StoreUnavailable(f"the store {self!r} is closed")
         if self._wire is not None:
             self.reconnects += 1
         self._wire = wire

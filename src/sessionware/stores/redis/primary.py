@@ -60,7 +60,7 @@ class Primary:
         self._told: Told | None = None
         self._node = Node(
             address.data, timeout=timeout, calibrated=calibrated, salt=salt,
-            find=self._find, greet=known.repeat, backoff=BACKOFF_S,
+            find=self._find, known_as=sentinels, greet=known.repeat, backoff=BACKOFF_S,
         )  # fmt: skip
         self.confirmation = Confirmation(
             self._node.open, replicas=address.wait_replicas, mark=f"{address.prefix}confirmed"
@@ -94,8 +94,15 @@ class Primary:
         if isinstance(raw, hiredis.ReplyError):
             raw = await self._second_try(raw, wire, script, [1, base, now, skew, *asked])
         if script.is_lasting and raw:
-            await self.confirmation.confirm()
+            await self._confirm()
         return raw
+
+    async def _confirm(self) -> None:
+        """What another primary confirms says nothing of what this one wrote."""
+        wrote_on = self._node.open_wire
+        await self.confirmation.confirm()
+        if wrote_on is None or self._node.open_wire is not wrote_on:
+            self.confirmation.warn("the primary was lost meanwhile")
 
     async def command(self, *command: Any) -> Reply:
         wire = self._node.open_wire or await self._node.wire()
@@ -138,8 +145,10 @@ class Primary:
             self._node.leave(f"{self._node.address!r} is no primary now ({raw})")
 
     async def _find(self) -> RedisAddress:
-        self._told = await self._sentinels.find()
-        return self._told.primary
+        told = await self._sentinels.find()
+        if self._told is None or told.epoch >= self._told.epoch or self._node.open_wire is None:
+            self._told = told
+        return self._told.primary  # an older election moves nobody away from a primary that serves
 
     async def _keep_looking(self) -> None:
         """Leave a primary that was replaced: one that was cut off with us goes on answering, or hangs."""

@@ -25,6 +25,8 @@ from sessionware.stores.redis.wire import Wire
 REMEMBERED_MAX: Final = 10_000  # tokens, and as many owners: a megabyte or two; the oldest are forgotten first
 AT_ONCE: Final = 500  # compared or repeated in one write: a few milliseconds of the server's time
 
+Asked = tuple[int, Sequence[Revocation]]  # a bucket, and what should be refused there
+
 log = logging.getLogger("sessionware.store")
 
 
@@ -55,32 +57,42 @@ class KnownRevocations:
         """
         lost = 0
         for batch in _batches(self._in_force(buckets)):
-            stands = await asyncio.gather(*[self._stands(wire, *each) for each in batch])
-            missing = [each for each, is_known in zip(batch, stands, strict=True) if not is_known]
+            stands = await asyncio.gather(*[self._stand(wire, *each) for each in batch])
+            missing = [
+                (bucket, each)
+                for (bucket, asked), known in zip(batch, stands, strict=True)
+                for each, is_known in zip(asked, known, strict=True)
+                if not is_known
+            ]
             await asyncio.gather(*[self._say(wire, *each) for each in missing])
             lost += len(missing)
         if lost:
             log.warning("the server had lost %d revocations: a failover, or a restart without its data", lost)
         return lost
 
-    def _in_force(self, buckets: Collection[int]) -> list[tuple[int, Revocation]]:
+    def _in_force(self, buckets: Collection[int]) -> Iterator[Asked]:
         """What is refused in each of these buckets: a token in all of them, an owner in one."""
         now = self._clock.now()
         self._tokens = {token: until for token, until in self._tokens.items() if until > now}
-        owners = [
-            (bucket, OwnerRevocation(bucket, owner, before))
-            for (bucket, owner), before in self._owners.items()
-            if bucket in buckets
-        ]
         tokens = [TokenRevocation(token, until) for token, until in self._tokens.items()]
-        return owners + [(bucket, token) for token in tokens for bucket in buckets]
+        for (bucket, owner), before in list(self._owners.items()):
+            if bucket in buckets:
+                yield bucket, [OwnerRevocation(bucket, owner, before)]
+        for bucket in buckets:
+            for start in range(0, len(tokens), AT_ONCE):
+                yield bucket, tokens[start : start + AT_ONCE]
 
-    async def _stands(self, wire: Wire, bucket: int, revocation: Revocation) -> bool:
-        match revocation:
-            case TokenRevocation(token, until):
-                return _reaches(await ask(wire, "ZSCORE", f"{self._keys.base(bucket)}t", token.hex()), until)
+    async def _stand(self, wire: Wire, bucket: int, asked: Sequence[Revocation]) -> Sequence[bool]:
+        """Which of these the bucket knows: one owner, or many tokens at once."""
+        match asked[0]:
             case OwnerRevocation(_, owner, before):
-                return _reaches(await ask(wire, "HGET", f"{self._keys.base(bucket)}o:{owner.hex()}", "nb"), before)
+                known = await ask(wire, "HGET", f"{self._keys.base(bucket)}o:{owner.hex()}", "nb")
+                return [_reaches(known, before)]
+            case TokenRevocation():
+                tokens = [each for each in asked if isinstance(each, TokenRevocation)]
+                names = [each.token.hex() for each in tokens]
+                known = await ask(wire, "ZMSCORE", f"{self._keys.base(bucket)}t", *names)
+                return [_reaches(score, each.until) for each, score in zip(tokens, known, strict=True)]
 
     async def _say(self, wire: Wire, bucket: int, revocation: Revocation) -> None:
         asked = [1, self._keys.base(bucket), self._clock.now(), 0, *telling.revocation(revocation)]
@@ -94,9 +106,16 @@ class KnownRevocations:
             _, more = raw
 
 
-def _batches(revocations: Sequence[tuple[int, Revocation]]) -> Iterator[Sequence[tuple[int, Revocation]]]:
-    for start in range(0, len(revocations), AT_ONCE):
-        yield revocations[start : start + AT_ONCE]
+def _batches(asked: Iterator[Asked]) -> Iterator[list[Asked]]:
+    """As many questions in one write as ask for AT_ONCE revocations."""
+    batch: list[Asked] = []
+    for each in asked:
+        batch.append(each)
+        if sum(len(revocations) for _, revocations in batch) >= AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _reaches(known: bytes | None, instant: int) -> bool:

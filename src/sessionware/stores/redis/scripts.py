@@ -25,6 +25,11 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "append": ("prelude", "append"),
     "tail": ("prelude", "tail"),
     "record": ("prelude", "showing", "operations", "ending", "record"),
+    # On Redis Cluster, what lies in other buckets than the partition's own:
+    "wide": ("prelude", "operations", "wide"),
+    "giving": ("prelude", "operations", "giving"),
+    "holder": ("prelude", "showing", "ending", "holder"),
+    "due": ("prelude", "due"),
 }
 
 # Lua makes its functions anew at every call, 0.1 us each: what an admission rarely needs is made when it is needed.

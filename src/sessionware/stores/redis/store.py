@@ -21,7 +21,6 @@ from sessionware.core.store import (
     Created,
     Linked,
     Log,
-    Making,
     Move,
     Moved,
     Page,
@@ -33,6 +32,7 @@ from sessionware.stores.codec import pack
 from sessionware.stores.cursor import read_cursor, write_cursor
 from sessionware.stores.redis import answers, asking, telling
 from sessionware.stores.redis.calls import Calls
+from sessionware.stores.redis.servers import Servers
 from sessionware.stores.redis.watching import Subscription
 from sessionware.stores.sealing import NO_OWNER, Place, Sealer
 
@@ -44,7 +44,7 @@ _LOG_COUNT: Final = {Log.CONTEXT: "gc", Log.EVENTS: "ge"}
 class RedisStore:
     """Shared by any number of workers. Durable as far as the server's own persistence goes (`appendonly yes`)."""
 
-    def __init__(self, calls: Calls, *, sealer: Sealer | None = None) -> None:
+    def __init__(self, calls: Calls[Servers], *, sealer: Sealer | None = None) -> None:
         self.clock: Clock = calls.clock
         self._calls = calls
         self._run = calls.run
@@ -87,11 +87,7 @@ class RedisStore:
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         bucket = new.session.key.bucket
         asked = [operation.hex(), *asking.new_session(new, self._sealer)]
-        outcome, record, full, evicted = await self._run("create", bucket, now, asked)
-        with_payload = outcome == b"created"
-        shown = answers.session(record, self._sealer, with_payload=with_payload) if record else None
-        gone = answers.ends(evicted, bucket, self._sealer)
-        return Created(Making(outcome.decode()), shown, full.decode(), gone)
+        return answers.created(await self._run("create", bucket, now, asked), bucket, self._sealer)
 
     async def get(self, key: SessionKey, *, now: int) -> Session | None:
         raw = await self._run("get", key.bucket, now, [key.hash.hex()])
@@ -174,12 +170,16 @@ class RedisStore:
             return []
         if self.clock.is_settling():
             return []
+        return await self.reap_bucket(0, now=now, limit=min(limit, REAP_MAX), idle_for=idle_for)
+
+    async def reap_bucket(self, bucket: int, *, now: int, limit: int, idle_for: int | None) -> Sequence[Ended]:
+        """Sweep one bucket."""
         ended: list[Ended] = []
-        left, rank = min(limit, REAP_MAX), 0
+        left, rank = limit, 0
         while rank >= 0:
             asked = [left, "" if idle_for is None else idle_for, rank]
-            raw, rank = await self._run("reap", 0, now, asked)
-            ended += answers.ends(raw, 0, self._sealer)
+            raw, rank = await self._run("reap", bucket, now, asked)
+            ended += answers.ends(raw, bucket, self._sealer)
             left -= len(raw)
         return ended
 
@@ -190,13 +190,18 @@ class RedisStore:
 
     async def revoke(self, revocation: Revocation, *, now: int) -> Sequence[Ended]:
         bucket = 0 if isinstance(revocation, TokenRevocation) else revocation.bucket
-        asked = telling.revocation(revocation)
-        raw, more = await self._run("revoke", bucket, now, asked)
-        self._calls.known.note(revocation)
+        self._calls.known.note(revocation)  # before it is written: a failover may come between
+        raw, more = await self._run("revoke", bucket, now, telling.revocation(revocation))
         await self._servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         ended = list(answers.ends(raw, bucket, self._sealer))
+        return [*ended, *(await self.revoke_in(bucket, revocation, now=now) if more else ())]
+
+    async def revoke_in(self, bucket: int, revocation: Revocation, *, now: int) -> Sequence[Ended]:
+        """Write a revocation into one bucket, and end there what it reaches; nobody is told."""
+        ended: list[Ended] = []
+        more = 1
         while more:
-            raw, more = await self._run("revoke", bucket, now, asked)
+            raw, more = await self._run("revoke", bucket, now, telling.revocation(revocation))
             ended += answers.ends(raw, bucket, self._sealer)
         return ended
 

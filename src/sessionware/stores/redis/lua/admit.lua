@@ -1,6 +1,8 @@
 -- One admission (core/admission.py). ARGV: 3 operation, 4 owner, 5 flags, 6 id, 7 link, 8 token, 9 issued_at, 10 pool,
 -- 11 upstream, 12 lease until, 13 spends, 14 leases; per spend 9: place, key, window, carry, cost, allowance, mode,
--- ttl, limit; per lease 4: key, allowance, binding, limit; then the new session, if there is one (making.lua).
+-- ttl, limit; per lease 4: key, allowance, binding, limit; with flag 32 what is counted elsewhere: how many, per limit 3:
+-- name, its own allowance, the one that was looked at, and what is kept of it beside the first answer; then the new session, if there is one (making.lua). Flag 64: it
+-- was refused there.
 local flags = tonumber(ARGV[5])
 local touch = flags % 2 >= 1
 local wants_data = flags % 4 >= 2
@@ -11,6 +13,11 @@ local owner, id, link = ARGV[4], ARGV[6], ARGV[7]
 local spends, leases = tonumber(ARGV[13]), tonumber(ARGV[14])
 local first_lease = 15 + spends * 9
 local new_at = first_lease + leases * 4
+local wide_at, wide = new_at, 0
+if flags >= 32 then -- Redis Cluster: limits that count in other slots (asking.py)
+  wide = tonumber(ARGV[wide_at])
+  new_at = wide_at + 2 + wide * 3
+end
 
 local by_link = link ~= ''
 if link ~= '' then
@@ -122,7 +129,19 @@ end
 -- Roll every counter, see whether every binding spend and lease fits.
 local session_limits = state and unpacked(record[5]) or nil
 local is_new = not state and has_new
-local refused = false
+local refused = flags >= 64
+if wide > 0 then
+  -- It was looked at elsewhere without knowing of overrides: where one says otherwise, it must be looked at again.
+  local again, differs = {'again'}, false
+  for n = 0, wide - 1 do
+    local at = wide_at + 1 + n * 3
+    again[n + 2] = allowance_of(ARGV[at], tonumber(ARGV[at + 1]), session_limits, user_limits)
+    differs = differs or again[n + 2] ~= tonumber(ARGV[at + 2])
+  end
+  if differs then
+    return again
+  end
+end
 local found, field = {}, 6
 for n = 0, spends - 1 do
   local at = 15 + n * 9
@@ -275,7 +294,10 @@ if once and taken then
   local _, keep_answer = rarely()
   local evicted = reply[16]
   reply[16] = {}
+  if flags >= 32 then
+    reply[18] = ARGV[new_at - 1]
+  end
   keep_answer(owner, operation, reply)
-  reply[16] = evicted
+  reply[16], reply[18] = evicted, nil
 end
 return reply

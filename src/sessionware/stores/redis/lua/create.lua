@@ -2,6 +2,7 @@
 local id, owner = ARGV[4], ARGV[5]
 local kept = first_answer(owner, 'create:' .. ARGV[3])
 if kept then
+  kept[5] = 1
   return kept
 end
 local state = call('HGET', base .. 's:' .. id, 's')

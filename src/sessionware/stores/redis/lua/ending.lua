@@ -63,13 +63,22 @@ local function set_tombstone(id, reason, owner_and_proof, idle)
   call('SET', base .. 'z:' .. id, stone, 'PX', keep + 60000)
 end
 
+-- On Redis Cluster levels lie in other slots: the record names its hold (`@hold,level,...`) instead of counting here,
+-- and whoever is handed the end gives the levels back.
+local function hold_of(levels)
+  return levels and string.match(levels, '^@(%x+)')
+end
+
 local function end_session(id, reason)
   local key = base .. 's:' .. id
   local f = call('HMGET', key, 's', 'o', 'f', 'v', 'u')
   local _, idle = struct.unpack(STATE, f[1])
   unindex(id, string.sub(f[2], 1, 32), f[3])
-  for hold in string.gmatch(text(f[4]), '%x+') do
-    add_level(hold, -1)
+  local hold = hold_of(f[4])
+  if not hold then
+    for level in string.gmatch(text(f[4]), '%x+') do
+      add_level(level, -1)
+    end
   end
   for pool, upstream in pairs(unpacked(f[5]) or {}) do
     count_binding(pool, upstream, -1)
@@ -82,6 +91,10 @@ local function end_session(id, reason)
   set_tombstone(id, reason, f[2], idle)
   local serial = call('INCR', base .. 'es')
   local receipt = string.format('%.0f', serial)
+  if hold then
+    call('DEL', base .. 'h:' .. hold)
+    receipt = receipt .. '-' .. hold
+  end
   call('RENAME', key, base .. 'e:' .. receipt)
   call('HSET', base .. 'e:' .. receipt, 'er', reason, 'ea', ARGV[1], 'ei', id, 'ej', cmsgpack.pack(links))
   call('PEXPIRE', base .. 'e:' .. receipt, ENDED_KEEP_MS)

@@ -167,8 +167,13 @@ local function make(at, room, evicted, hits)
   for pool, upstream in pairs(unpacked(ARGV[at + 14]) or {}) do
     count_binding(pool, upstream, 1)
   end
-  for n = 0, tonumber(ARGV[at + 20]) - 1 do
-    add_level(ARGV[at + 21 + n * 3 + 1], 1)
+  local hold = hold_of(ARGV[at + 16])
+  if hold then
+    call('SET', base .. 'h:' .. hold, id)
+  else
+    for n = 0, tonumber(ARGV[at + 20]) - 1 do
+      add_level(ARGV[at + 21 + n * 3 + 1], 1)
+    end
   end
   call('ZADD', base .. 'a', created_at, id)
   call('ZADD', base .. 'x', expires_at, id)

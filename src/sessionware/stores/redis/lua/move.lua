@@ -54,6 +54,12 @@ call('DEL', key, base .. 'g:' .. old .. ':context', base .. 'g:' .. old .. ':eve
 set_tombstone(old, 'rotated', f[4], idle)
 local evicted = {}
 make(10, room, evicted, hits)
+local hold = hold_of(f[7])
+if hold then
+  call('SET', base .. 'h:' .. hold, id)
+  kept[#kept + 1] = 'v'
+  kept[#kept + 1] = f[7]
+end
 if #kept > 0 then
   call('HSET', base .. 's:' .. id, unpack(kept))
 end

@@ -28,10 +28,12 @@ if kind == 'touched' then
   return 1
 end
 
--- 4 owner, 5 operation, 6 id or '', 7 count, then per spend: place, key, window, cost, ttl
+-- 4 owner, 5 operation, 6 id or '', 7 count, then per spend: place, key, window, cost, ttl; then, on Redis Cluster, what
+-- was settled in other buckets: a repeat is told what that was the first time
 if kind == 'settled' then
-  if first_answer(ARGV[4], 'settle:' .. ARGV[5]) then
-    return 0
+  local first = first_answer(ARGV[4], 'settle:' .. ARGV[5])
+  if first then
+    return first[2] and {0, first[2]} or 0
   end
   local session = ARGV[6] ~= '' and live(ARGV[6]) and base .. 's:' .. ARGV[6] or nil
   for n = 0, tonumber(ARGV[7]) - 1 do
@@ -70,7 +72,7 @@ if kind == 'settled' then
       end
     end
   end
-  keep_answer(ARGV[4], 'settle:' .. ARGV[5], {1})
+  keep_answer(ARGV[4], 'settle:' .. ARGV[5], {1, ARGV[8 + tonumber(ARGV[7]) * 5]})
   return 1
 end
 

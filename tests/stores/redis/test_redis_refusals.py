@@ -1,0 +1,179 @@
+"""ST-02: whatever a real server refuses with, the store is unavailable and says why; never "allowed"."""
+
+import asyncio
+import time
+from threading import Thread
+
+import pytest
+
+from sessionware.core.admission import Outcome
+from sessionware.core.store import Store
+from sessionware.errors import StoreUnavailable
+from sessionware.stores.open import open_store
+from sessionware.testing.build import Maker
+from tests.redis_words import Refused, say
+from tests.selection import is_selected
+from tests.servers import RedisServer
+from tests.stores.redis.deeds import take, until_it_answers, used
+
+pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+
+DEADLINE_MS = 200
+
+
+async def refused(store: Store, make: Maker) -> str:
+    with pytest.raises(StoreUnavailable) as caught:
+        await take(store, make)
+    return str(caught.value)
+
+
+def test_a_server_that_cannot_save_is_unavailable_and_well_again_when_it_can() -> None:
+    """MISCONF: `stop-writes-on-bgsave-error`, Redis's own default."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            (server.folder / "taken.rdb").mkdir()  # the file cannot be put where a folder is
+            for words in (("save", "3600 100000"), ("dbfilename", "taken.rdb")):
+                say(server.port, "CONFIG", "SET", *words)
+            say(server.port, "BGSAVE")
+            async with asyncio.timeout(5):
+                while "rdb_last_bgsave_status:err" not in say(server.port, "INFO", "persistence"):
+                    await asyncio.sleep(0.01)
+            assert "MISCONF" in await refused(store, make)
+            say(server.port, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+            assert (await take(store, make)).outcome is Outcome.ADMITTED
+            say(server.port, "CONFIG", "SET", "save", "")  # else it would not end without having saved
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_replica_without_its_primary_is_unavailable() -> None:
+    """MASTERDOWN: `replica-serve-stale-data no`."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            say(server.port, "CONFIG", "SET", "replica-serve-stale-data", "no")
+            say(server.port, "REPLICAOF", "127.0.0.1", 1)
+            assert "MASTERDOWN" in await refused(store, make)
+            say(server.port, "REPLICAOF", "NO", "ONE")
+            assert (await take(store, make)).outcome is Outcome.ADMITTED
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_server_that_is_loading_is_unavailable_until_it_has() -> None:
+    """LOADING: a restart with much data, made slow by a delay per key."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            make = Maker.of(store)
+            for number in range(100):  # while it loads, a server answers after every two megabytes
+                say(server.port, "SET", f"filler-{number}", "x" * 100_000)
+            await take(store, make)
+            say(server.port, "CONFIG", "SET", "rdbcompression", "no")
+            say(server.port, "CONFIG", "SET", "key-load-delay", 10_000)
+            loading = Thread(target=say, args=(server.port, "DEBUG", "RELOAD"))
+            loading.start()
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        await take(store, make)
+                    except StoreUnavailable as error:
+                        if "LOADING" in str(error):
+                            break
+                    await asyncio.sleep(0.005)
+            await asyncio.to_thread(loading.join)
+            assert (await take(store, make)).outcome is Outcome.ADMITTED
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_user_who_may_no_longer_run_scripts_is_refused_by_name() -> None:
+    """NOPERM: an ACL that was changed under us."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            say(server.port, "ACL", "SETUSER", "default", "-evalsha")
+            said = await refused(store, make)
+            assert "NOPERM" in said
+            assert "evalsha" in said
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_password_that_was_changed_is_no_reason_to_give_up_and_is_not_shown() -> None:
+    """NOAUTH, WRONGPASS: known on the next connection; the old password may be given back."""
+
+    async def scenario(server: RedisServer) -> None:
+        say(server.port, "CONFIG", "SET", "requirepass", "hunter2")
+        async with open_store(server.url.replace("redis://", "redis://:hunter2@"), timeout_ms=DEADLINE_MS) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            say(server.port, "CONFIG", "SET", "requirepass", "hunter3", password="hunter2")
+            say(server.port, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes", password="hunter3")
+
+            async def why() -> str:
+                return await refused(store, make)
+
+            async with asyncio.timeout(5):
+                while "WRONGPASS" not in (said := await why()):
+                    await asyncio.sleep(0.01)
+            assert "check the user and the password in the store's URL" in said
+            assert "hunter" not in said
+            say(server.port, "CONFIG", "SET", "requirepass", "hunter2", password="hunter3")
+            await until_it_answers(store)
+            assert (await take(store, make)).outcome is Outcome.ADMITTED
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_paused_server_costs_one_deadline_and_what_it_did_late_counts_once() -> None:
+    """CLIENT PAUSE: the calls wait in the server, are given up here, and run when the pause is over."""
+
+    async def scenario(server: RedisServer) -> None:
+        async with open_store(server.url, timeout_ms=DEADLINE_MS) as store:
+            make = Maker.of(store)
+            await take(store, make)
+            say(server.port, "CLIENT", "PAUSE", 500)
+            begun = time.monotonic()
+            answers = await asyncio.gather(*[take(store, make) for _ in range(5)], return_exceptions=True)
+            took = time.monotonic() - begun
+            assert {type(answer) for answer in answers} == {StoreUnavailable}
+            assert DEADLINE_MS / 1000 <= took + 0.001 < DEADLINE_MS / 1000 + 0.25
+            await until_it_answers(store)
+            assert await used(store, make) == 6
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
+
+
+def test_a_start_that_is_refused_for_a_moment_is_tried_again() -> None:
+    """A server that is still a replica, or has no replicas yet, when the worker starts."""
+
+    async def scenario(server: RedisServer) -> None:
+        say(server.port, "REPLICAOF", "127.0.0.1", 1)
+
+        async def promote() -> None:
+            await asyncio.sleep(0.3)
+            with pytest.raises(Refused):
+                say(server.port, "SET", "anything", "x")
+            say(server.port, "REPLICAOF", "NO", "ONE")
+
+        promoting = asyncio.create_task(promote())
+        async with open_store(server.url) as store:
+            assert (await take(store, Maker.of(store))).outcome is Outcome.ADMITTED
+        await promoting
+
+    with RedisServer() as server:
+        asyncio.run(scenario(server))
