@@ -33,6 +33,7 @@ class Subscription:
         self._broadcast = Broadcast(lambda: tuple(self._orgs.values()))
         self._task: asyncio.Task[None] | None = None
         self._changed: set[bytes] = set()  # organisations whose overrides are to be read anew
+        self._held: list[Event] | None = None  # what was told after that: watchers hear it in this order
         self._wake = asyncio.Event()
         self._is_connected = False
         self._has_warned = False
@@ -58,6 +59,7 @@ class Subscription:
     async def _listen(self) -> None:
         """Listen, tell the watchers what they may have missed, and stay until the connection breaks."""
         connection = await self._server.open()
+        self._changed, self._held = set(), None
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
             async with asyncio.timeout(ANSWER_S):
@@ -88,6 +90,10 @@ class Subscription:
         for org in changed:
             event = self._orgs[org] = found.get(org, OrgLimitsNow(org, {}))
             self._broadcast.publish(event)
+        if not self._changed:
+            held, self._held = self._held or [], None
+            for each in held:
+                self._broadcast.publish(each)
 
     def _read(self, rows: Any) -> dict[bytes, OrgLimitsNow]:
         read = {}
@@ -102,13 +108,16 @@ class Subscription:
         try:
             if payload.startswith(_ORG_CHANGED):
                 self._changed.add(_org(payload))
+                self._held = self._held or []
                 self._wake.set()
                 return
             event: Event | None = answers.event(payload)
         except answers.DAMAGED:
             self._warn("a message cannot be read")
             return
-        if event is not None:
+        if event is not None and self._held is not None:
+            self._held.append(event)
+        elif event is not None:
             self._broadcast.publish(event)
 
     def _warn(self, what: str) -> None:
