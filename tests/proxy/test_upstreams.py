@@ -203,7 +203,13 @@ addresses = st.builds("http://{}:{}/mcp".format, hosts, st.integers(1, 65_535))
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.from_regex(r"p[a-z0-9-]{0,8}", fullmatch=True), st.lists(addresses, min_size=1, unique=True)))
+@given(
+    st.dictionaries(
+        st.from_regex(r"p[a-z0-9-]{0,8}", fullmatch=True),
+        st.lists(addresses, min_size=1, max_size=5, unique=True),
+        max_size=5,
+    )
+)
 def test_what_is_written_is_read(pools):
     text = ";".join(f"{name}={','.join(urls)}" for name, urls in pools.items())
     found = {pool.name: [each.origin + each.path for each in pool.upstreams] for pool in parse_upstreams(text)}

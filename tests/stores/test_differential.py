@@ -16,7 +16,7 @@ from tests.selection import selected_stores
 from tests.stores.differential import COUNTING, METHODS, Life, Step, World, any_step
 from tests.stores.opening import fresh_store
 
-STEPS = 4_000
+STEPS = 2_500
 HEAR_WITHIN_S = 50.0  # for a whole life
 
 steps = st.lists(st.builds(any_step, st.randoms(use_true_random=False)), max_size=40)
@@ -103,7 +103,7 @@ def test_a_long_life_is_the_same_in_every_store(kind, seed, methods, server_of):
 
 
 @pytest.mark.parametrize("kind", SUBJECTS)
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(script=steps)
 def test_a_short_life_is_the_same_in_every_store(kind, server_of, script):
     assert asyncio.run(first_difference(kind, server_of(kind), script)) is None
