@@ -51,6 +51,14 @@ def test_a_node_of_a_cluster_is_no_single_server(redis_cluster_url):
         asyncio.run(opened(f"redis://{node}"))
 
 
+def test_a_sentinel_is_no_cluster_and_ends_the_start():
+    """It knows no CLUSTER command: nothing to wait for."""
+    words = "sentinel deny-scripts-reconfig yes\n"
+    with RedisServer(sentinel=words) as sentinel, pytest.raises(ConfigError) as refused:
+        asyncio.run(opened(f"redis+cluster://127.0.0.1:{sentinel.port}"))
+    assert f"write redis+sentinel://127.0.0.1:{sentinel.port}/NAME for a Sentinel" in str(refused.value)
+
+
 def test_one_seed_that_lives_is_enough(redis_cluster_url):
     """A replica tells the map as well."""
     live = redis_cluster_url.partition("?")[0].rpartition(",")[2]
