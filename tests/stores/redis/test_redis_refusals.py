@@ -8,7 +8,7 @@ import pytest
 
 from sessionware.core.admission import Outcome
 from sessionware.core.store import Store
-from sessionware.errors import StoreUnavailable
+from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.testing.build import Maker
 from tests.redis_words import Refused, say
@@ -41,6 +41,19 @@ def test_a_server_that_hangs_up_without_a_word_is_named_and_asked_after() -> Non
             assert "geheim" not in str(caught.value)
 
     asyncio.run(story())
+
+
+def test_a_server_that_wants_a_password_that_the_url_does_not_have_is_named() -> None:
+    """A35."""
+
+    async def story(url: str) -> None:
+        async with open_store(url):
+            pass
+
+    with RedisServer("--requirepass", "geheim") as server, pytest.raises(ConfigError) as caught:
+        asyncio.run(story(server.url))
+    assert str(caught.value).startswith(f"Redis at 127.0.0.1:{server.port} refused INFO: NOAUTH")
+    assert str(caught.value).endswith("check the user and the password in the store's URL")
 
 
 def test_a_server_that_is_silent_where_tls_is_asked_for_may_speak_none() -> None:

@@ -37,7 +37,7 @@ class Wire(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._lost: StoreUnavailable | None = None
         self._gone = self._loop.create_future()
-        self._where = ""  # " at 127.0.0.1:6379", once connected
+        self.where = ""  # " at 127.0.0.1:6379", once connected
         self._has_heard = False
         self.writes = 0
 
@@ -94,7 +94,7 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         peer = transport.get_extra_info("peername")  # None when it hung up at once
         if peer:
-            self._where = f" at [{peer[0]}]:{peer[1]}" if ":" in peer[0] else f" at {peer[0]}:{peer[1]}"
+            self.where = f" at [{peer[0]}]:{peer[1]}" if ":" in peer[0] else f" at {peer[0]}:{peer[1]}"
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
@@ -108,11 +108,11 @@ class Wire(asyncio.Protocol):
                     return
                 self._deliver(reply)
         except hiredis.ProtocolError as error:
-            self.close(f"the server{self._where} is no Redis: it sent something that is not RESP: {error}")
+            self.close(f"the server{self.where} is no Redis: it sent something that is not RESP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = "closed by the server" if self._has_heard else f"closed by the server, which said nothing: {_SILENT}"
-        self.close(f"the connection to Redis{self._where} was lost: {exc or why}")
+        self.close(f"the connection to Redis{self.where} was lost: {exc or why}")
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -146,9 +146,9 @@ class Wire(asyncio.Protocol):
                 upcoming = due
                 break
             if not future.done():
-                future.set_exception(StoreUnavailable(f"Redis{self._where} did not answer within {ms} ms"))
+                future.set_exception(StoreUnavailable(f"Redis{self.where} did not answer within {ms} ms"))
         overdue_for = now - self._pending[0][1] + self._timeout
         if overdue_for > self._timeout * SILENCE_FACTOR and now - self._heard_at > self._timeout * SILENCE_FACTOR:
-            self.close(f"Redis{self._where} said nothing for {overdue_for * 1000:.0f} ms: connection given up")
+            self.close(f"Redis{self.where} said nothing for {overdue_for * 1000:.0f} ms: connection given up")
             return
         self._timer = self._loop.call_later((upcoming or now + self._timeout) - now, self._check_deadlines)
