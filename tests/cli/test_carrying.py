@@ -16,6 +16,8 @@ from sessionware.config.settings import Settings
 from sessionware.core.session import Link
 from sessionware.core.store import Log
 from sessionware.stores.sealing import new_key, read_keys
+from tests.postgres_server import PostgresServer
+from tests.redis_groups import RedisCluster
 from tests.selection import is_selected
 from tests.servers import RedisServer
 
@@ -34,7 +36,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def target(request):
     """An empty store to import into."""
     if not is_selected(request.param):
@@ -42,7 +44,7 @@ def target(request):
     if request.param == "sqlite":
         yield NEW
         return
-    with RedisServer() as server:
+    with (RedisServer if request.param == "redis" else PostgresServer)() as server:
         yield server.url
 
 
@@ -106,6 +108,39 @@ def test_sessions_go_on_in_another_store_under_their_ids(capsys, here, target):
         return hers.data, (await sessions.ping(stranger)).id
 
     assert serve(target, use) == ({"note": SECRET}, stranger)
+
+
+@pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES")
+def test_ids_go_on_in_a_cluster_and_back_again_though_sessions_lie_in_other_buckets_there(capsys):
+    stranger = serve(OLD, begin)
+    before = serve(OLD, known)
+
+    async def use(sessions):
+        hers = await sessions.get("work", by=sessions.user("alice"))
+        return hers.data, (await sessions.ping(stranger)).id
+
+    async def inside(sessions):
+        """Of each session: does it lie where its id is looked for, and which sessions do it and its links name."""
+        runtime = sessions.runtime
+        found = [
+            await runtime.store.get(each.record.key, now=runtime.now()) for each in (await sessions.list()).sessions
+        ]
+        return [
+            (
+                each.key.bucket == runtime.addresses.bucket(each.birth.tag),
+                {each.key} | {link.session for link in each.links},
+            )
+            for each in found
+        ]
+
+    with RedisCluster(masters=2, replicas=0) as cluster:
+        assert run(capsys, "sessions", "export", "there.jsonl", "--store", OLD)[0] == 0
+        assert run(capsys, "sessions", "import", "there.jsonl", "--store", cluster.url)[1].startswith("2 made")
+        assert all(is_home and len(keys) == 1 for is_home, keys in serve(cluster.url, inside))
+        assert run(capsys, "sessions", "export", "back.jsonl", "--store", cluster.url)[0] == 0
+        assert run(capsys, "sessions", "import", "back.jsonl", "--store", NEW)[1].startswith("2 made")
+        assert serve(NEW, known) == before
+        assert serve(cluster.url, use) == ({"note": SECRET}, stranger)
 
 
 def test_what_is_there_is_left_alone_and_what_has_expired_stays_out(capsys):

@@ -163,7 +163,8 @@ def test_a_refusal_names_the_variable_the_value_and_the_way_out(key, written, pr
 def test_a34_an_unknown_store_is_one_clear_line():
     assert refusal("store", "rediss") == (
         "SESSIONWARE_STORE: 'rediss' is neither a URL nor a module:factory: did you mean rediss://? Write for example "
-        "memory://, sqlite:///sessions.db, redis://127.0.0.1:6379/0 or mypackage.stores:open_mine"
+        "memory://, sqlite:///sessions.db, redis://127.0.0.1:6379/0, postgresql://user@127.0.0.1/database or "
+        "mypackage.stores:open_mine"
     )
 
 

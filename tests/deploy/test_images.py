@@ -55,9 +55,9 @@ def test_wheels_alone_are_installed_at_the_versions_that_were_tested():
 def test_the_extras_of_the_images_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     text = (DEPLOY / "Dockerfile").read_text("utf-8")
-    assert ".whl)[proxy,redis]" in text
+    assert ".whl)[proxy,redis,postgres]" in text
     assert ".whl)[demo]" in text
-    assert {"proxy", "redis", "demo"} <= extras.keys()
+    assert {"proxy", "redis", "postgres", "demo"} <= extras.keys()
 
 
 def test_an_image_runs_the_command_that_is_installed():

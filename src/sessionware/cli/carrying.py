@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from sessionware.cli.on_store import add_store_to, on_store, sealer
 from sessionware.cli.printing import print_json, printable
-from sessionware.core.ids import SALT_BYTES, Addresses
+from sessionware.core.ids import SALT_BYTES
 from sessionware.errors import ConfigError, PayloadUnreadable
 from sessionware.service.carrying import Carried, Put, put, taken
 from sessionware.service.sessions import Sessions
@@ -146,11 +146,10 @@ async def _bring(sessions: Sessions, file: IO[bytes], seals: Sealer) -> Imported
 
 
 async def _check_room(sessions: Sessions, heading: Heading, *, merges: bool) -> None:
-    addresses = sessions.runtime.addresses
-    if addresses != Addresses(heading.salt, heading.buckets):
+    if sessions.runtime.addresses.salt != heading.salt:
         raise ConfigError(
             "sessions import: the store has a salt of its own, under which none of these ids is known: name a new "
-            "SQLite file, or another ?prefix= in Redis"
+            "SQLite file, another ?prefix= in Redis, or another ?schema= in PostgreSQL"
         )
     count = await sessions.count()
     if count and not merges:

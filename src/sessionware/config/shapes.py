@@ -151,7 +151,7 @@ def store(given: Given) -> str:
         meant = f": did you mean {found}://?" if found.isalpha() else ":"
         Given(given.value, given.source, is_secret=given.is_secret or "@" in found).fail(
             f"is neither a URL nor a module:factory{meant} Write for example memory://, sqlite:///sessions.db, "
-            "redis://127.0.0.1:6379/0 or mypackage.stores:open_mine"
+            "redis://127.0.0.1:6379/0, postgresql://user@127.0.0.1/database or mypackage.stores:open_mine"
         )
     return found
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Final, assert_never
 from zlib import crc32
 
+from msgspec import Struct
+
 from sessionware.clock import MS_NS, SYSTEM_NS, Nanoseconds
 from sessionware.core.admission import Admission, Admitted, Outcome
 from sessionware.core.decision import Allowed, Decision, judge
@@ -22,6 +24,16 @@ from sessionware.telemetry import Action, Feature, Reason, Telemetry
 
 RETRY_MIN_MS: Final = 1_000  # what a client is told to wait for a store that is down
 RETRY_MAX_MS: Final = 5_000
+
+
+class _Why(Struct, frozen=True):
+    """Why a request is decided without the store, and what the store's engine had to say about it."""
+
+    reason: Reason
+    error: StoreUnavailable | None = None
+
+
+_NOT_ASKED: Final = _Why(Reason.BREAKER_OPEN)
 
 
 class Gate:
@@ -91,7 +103,7 @@ class Gate:
             return _go_on(ask, policy)
         began = self._nanoseconds() // MS_NS
         entry = self._breaker.enter(began)
-        why = Reason.BREAKER_OPEN
+        why = _NOT_ASKED
         if entry is not None:
             try:
                 answer = await self._admit(ask)
@@ -113,7 +125,7 @@ class Gate:
         if about_session:
             if self._failure.sessions == "closed" or sessionless is None:
                 return self._closed(Feature.SESSIONS, why, ask)
-            self._telemetry.degraded(Feature.SESSIONS, why, Action.ANONYMOUS)
+            self._telemetry.degraded(Feature.SESSIONS, why.reason, Action.ANONYMOUS, error=why.error)
             ask = sessionless()
         return await self._decide_alone(ask, policy, why=why, named=named)
 
@@ -134,14 +146,14 @@ class Gate:
         except TimeoutError as error:
             raise StoreUnavailable(f"the store did not answer an admission within {deadline_ms} ms") from error
 
-    def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> Reason:
+    def _failed(self, ask: Admission, entry: int, error: StoreUnavailable) -> _Why:
         """Note the failure, give back what may have been taken; answers why there is no answer."""
         now = self._nanoseconds() // MS_NS
         if self._down_since is None:
             self._down_since = now
         self._breaker.failed(entry, now)
         self._let_go(ask)
-        return Reason.STORE_SLOW if isinstance(error.__cause__, TimeoutError) else Reason.STORE_DOWN
+        return _Why(Reason.STORE_SLOW if isinstance(error.__cause__, TimeoutError) else Reason.STORE_DOWN, error)
 
     def _let_go(self, ask: Admission) -> None:
         """Nobody knows whether it was applied: give back the slots that it may have taken."""
@@ -150,7 +162,7 @@ class Gate:
 
     # -------------------------------------------------------------- without it
 
-    async def _decide_alone(self, ask: Admission, policy: Policy, *, why: Reason, named: bool) -> Decision:
+    async def _decide_alone(self, ask: Admission, policy: Policy, *, why: _Why, named: bool) -> Decision:
         """Decide a request that needs no session."""
         if ask.token is not None and self._is_stale():
             return self._closed(Feature.REVOCATION, why, ask)
@@ -160,18 +172,18 @@ class Gate:
             case "closed":
                 return self._closed(Feature.LIMITS, why, ask)
             case "open":
-                self._telemetry.degraded(Feature.LIMITS, why, Action.OPEN)
+                self._telemetry.degraded(Feature.LIMITS, why.reason, Action.OPEN, error=why.error)
                 return await self._decide_unlimited(ask, policy)
             case "local":
                 return await self._decide_locally(ask, policy, why=why, named=named)
             case _:
                 assert_never(self._failure.limits)
 
-    async def _decide_locally(self, ask: Admission, policy: Policy, *, why: Reason, named: bool) -> Decision:
+    async def _decide_locally(self, ask: Admission, policy: Policy, *, why: _Why, named: bool) -> Decision:
         share = local_share(ask, policy, workers=self._failure.workers_hint)
         if share is None:
             return self._closed(Feature.LIMITS, why, ask)
-        self._telemetry.degraded(Feature.LIMITS, why, Action.LOCAL)
+        self._telemetry.degraded(Feature.LIMITS, why.reason, Action.LOCAL, error=why.error)
         answer = await self._local.admit(share)
         if share.leases and answer.outcome is Outcome.ADMITTED:
             self.leases.register(share.operation, Running.of(share), facts=self._local_facts)
@@ -189,8 +201,8 @@ class Gate:
         since = self._down_since
         return since is not None and self._nanoseconds() // MS_NS - since >= self._failure.revocation_stale_ms
 
-    def _closed(self, feature: Feature, reason: Reason, ask: Admission) -> Decision:
-        self._telemetry.degraded(feature, reason, Action.CLOSED)
+    def _closed(self, feature: Feature, why: _Why, ask: Admission) -> Decision:
+        self._telemetry.degraded(feature, why.reason, Action.CLOSED, error=why.error)
         return unavailable(ask, wait_ms=_wait_ms(ask.operation))
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sessionware.core.admission import NewSession
+from sessionware.core.ids import Addresses
 from sessionware.core.session import Link, Session
 from sessionware.core.store import PAGE_MAX, Log, Making, Query
 from sessionware.errors import SessionNotFound
@@ -63,18 +64,29 @@ async def put(runtime: Runtime, carried: Carried, sealer: Sealer) -> Put:
     It is in nobody's way here: it does not count in MAX_SESSIONS and its like, and evicts nobody.
     """
     opened, now, store = _opened(carried, sealer), runtime.now(), runtime.store
-    session = replace(opened.session, birth=replace(opened.session.birth, holds=()), links=())
+    session = _at_home(opened.session, runtime.addresses)
     if not session.is_live(now):
         return Put.EXPIRED
-    created = await store.create(NewSession(session), operation=runtime.operation(), now=now)
+    created = await store.create(NewSession(replace(session, links=())), operation=runtime.operation(), now=now)
     if created.outcome is not Making.CREATED:
         return Put.THERE
-    for link in opened.session.links:
+    for link in session.links:
         await store.link(link, operation=runtime.operation(), now=now)
     for log, items in opened.logs.items():
         for item in items:
             await store.append(session.key, log, item, keep=len(items), now=now)
     return Put.MADE
+
+
+def _at_home(session: Session, addresses: Addresses) -> Session:
+    """The same session, where its tag lies here: a Redis Cluster has other buckets than the other engines.
+
+    What it holds is not taken along.
+    """
+    bucket = addresses.bucket(session.birth.tag)
+    key = replace(session.key, bucket=bucket)
+    links = tuple([replace(each, key=replace(each.key, bucket=bucket), session=key) for each in session.links])
+    return replace(session, birth=replace(session.birth, key=key, holds=()), links=links)
 
 
 def _sealed(carried: Carried, sealer: Sealer) -> Carried:

@@ -8,7 +8,7 @@ import pytest
 
 from sessionware.core.admission import Outcome
 from sessionware.core.store import Store
-from sessionware.errors import StoreUnavailable
+from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.testing.build import Maker
 from tests.redis_words import Refused, say
@@ -25,6 +25,46 @@ async def refused(store: Store, make: Maker) -> str:
     with pytest.raises(StoreUnavailable) as caught:
         await take(store, make)
     return str(caught.value)
+
+
+def test_a_server_that_hangs_up_without_a_word_is_named_and_asked_after() -> None:
+    """A35: PostgreSQL's port, or one that wants TLS."""
+
+    async def story() -> None:
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(StoreUnavailable) as caught:
+                async with open_store(f"redis://:geheim@127.0.0.1:{port}/0"):
+                    pass
+            assert f"at 127.0.0.1:{port} was lost" in str(caught.value)
+            assert "is it Redis, and does it want TLS (rediss://)?" in str(caught.value)
+            assert "geheim" not in str(caught.value)
+
+    asyncio.run(story())
+
+
+def test_a_server_that_wants_a_password_that_the_url_does_not_have_is_named() -> None:
+    """A35."""
+
+    async def story(url: str) -> None:
+        async with open_store(url):
+            pass
+
+    with RedisServer("--requirepass", "geheim") as server, pytest.raises(ConfigError) as caught:
+        asyncio.run(story(server.url))
+    assert str(caught.value).startswith(f"Redis at 127.0.0.1:{server.port} refused INFO: NOAUTH")
+    assert str(caught.value).endswith("check the user and the password in the store's URL")
+
+
+def test_a_server_that_is_silent_where_tls_is_asked_for_may_speak_none() -> None:
+    """A35: it waits for the end of a line, we for its handshake."""
+
+    async def story(url: str) -> None:
+        async with open_store(url):
+            pass
+
+    with RedisServer() as server, pytest.raises(StoreUnavailable, match="If not, write redis instead of rediss"):
+        asyncio.run(story(server.url.replace("redis://", "rediss://")))
 
 
 def test_a_server_that_cannot_save_is_unavailable_and_well_again_when_it_can() -> None:

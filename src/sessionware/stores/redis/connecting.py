@@ -36,9 +36,14 @@ async def connect(
                 await hang_up(wire)
                 raise
     except (OSError, TimeoutError) as error:
-        why = "no answer in time" if isinstance(error, TimeoutError) else str(error)
+        why = silent_for("in time", tls=tls is not None) if isinstance(error, TimeoutError) else str(error)
         raise StoreUnavailable(f"Redis at {address!r} cannot be reached: {why}") from error
     return wire
+
+
+def silent_for(how_long: str, *, tls: bool) -> str:
+    """What is said of a server that says nothing: one without TLS waits for more of our handshake."""
+    return f"no answer {how_long}" + (" (does it speak TLS? If not, write redis instead of rediss)" if tls else "")
 
 
 async def _introduce(wire: Wire, address: RedisAddress) -> None:

@@ -25,10 +25,12 @@ async def ask(wire: Wire, *command: Any) -> Reply:
     reply = await wire.call(*command)
     if isinstance(reply, hiredis.ReplyError):
         if command[0] == "SELECT" and str(reply).startswith("ERR"):
-            raise ConfigError(f"Redis refused SELECT: {reply}: check the database number in the store's URL")
+            raise ConfigError(
+                f"Redis{wire.where} refused SELECT: {reply}: check the database number in the store's URL"
+            )
         if str(reply).startswith(_NOT_WELCOME):
             raise ConfigError(
-                f"Redis refused {command[0]}: {reply}: check the user and the password in the store's URL"
+                f"Redis{wire.where} refused {command[0]}: {reply}: check the user and the password in the store's URL"
             )
-        raise StoreUnavailable(f"Redis refused {command[0]}: {reply}")
+        raise StoreUnavailable(f"Redis{wire.where} refused {command[0]}: {reply}")
     return reply

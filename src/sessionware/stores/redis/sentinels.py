@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.redis.address import RedisAddress, SentinelAddress
-from sessionware.stores.redis.connecting import connect
+from sessionware.stores.redis.connecting import connect, silent_for
 from sessionware.stores.redis.plain import hang_up
 from sessionware.stores.redis.wire import Wire
 
@@ -95,7 +95,9 @@ class Sentinels:
         wrong = next((each for each in faults if isinstance(each, ConfigError)), None)
         if wrong is not None:
             return ConfigError(f"store {self!r}: {wrong}")
-        why = "; ".join([str(each) for each in faults]) or f"no answer within {ASK_S * 1000:.0f} ms"
+        why = "; ".join([str(each) for each in faults]) or silent_for(
+            f"within {ASK_S * 1000:.0f} ms", tls=self.address.data.tls
+        )
         return StoreUnavailable(
             f"no Sentinel of {self!r} says where {self.address.name!r} is ({why}): check the hosts and ports of the "
             "Sentinels in the store's URL"

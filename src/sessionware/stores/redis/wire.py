@@ -17,6 +17,7 @@ from sessionware.errors import StoreUnavailable
 
 PENDING_MAX: Final = 10_000  # calls that wait for a reply; beyond it the server is hopelessly behind
 SILENCE_FACTOR: Final = 4  # a server that says nothing for this many deadlines is given up
+_SILENT: Final = "is it Redis, and does it want TLS (rediss://)?"
 
 Reply = Any
 
@@ -36,6 +37,8 @@ class Wire(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._lost: StoreUnavailable | None = None
         self._gone = self._loop.create_future()
+        self.where = ""  # " at 127.0.0.1:6379", once connected
+        self._has_heard = False
         self.writes = 0
 
     @property
@@ -89,9 +92,13 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        peer = transport.get_extra_info("peername")  # None when it hung up at once
+        if peer:
+            self.where = f" at [{peer[0]}]:{peer[1]}" if ":" in peer[0] else f" at {peer[0]}:{peer[1]}"
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
+        self._has_heard = True
         reader = self._reader
         reader.feed(data)
         try:
@@ -101,10 +108,11 @@ class Wire(asyncio.Protocol):
                     return
                 self._deliver(reply)
         except hiredis.ProtocolError as error:
-            self.close(f"Redis sent something that is not RESP: {error}")
+            self.close(f"the server{self.where} is no Redis: it sent something that is not RESP: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.close(f"the connection to Redis was lost: {exc or 'closed by the server'}")
+        why = "closed by the server" if self._has_heard else f"closed by the server, which said nothing: {_SILENT}"
+        self.close(f"the connection to Redis{self.where} was lost: {exc or why}")
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -132,15 +140,15 @@ class Wire(asyncio.Protocol):
         self._timer = None
         if not self._pending:
             return
-        upcoming = None
+        upcoming, ms = None, round(self._timeout * 1000)
         for future, due in self._pending:
             if due > now:
                 upcoming = due
                 break
             if not future.done():
-                future.set_exception(StoreUnavailable(f"Redis did not answer within {self._timeout * 1000:.0f} ms"))
+                future.set_exception(StoreUnavailable(f"Redis{self.where} did not answer within {ms} ms"))
         overdue_for = now - self._pending[0][1] + self._timeout
         if overdue_for > self._timeout * SILENCE_FACTOR and now - self._heard_at > self._timeout * SILENCE_FACTOR:
-            self.close(f"Redis said nothing for {overdue_for * 1000:.0f} ms: connection given up")
+            self.close(f"Redis{self.where} said nothing for {overdue_for * 1000:.0f} ms: connection given up")
             return
         self._timer = self._loop.call_later((upcoming or now + self._timeout) - now, self._check_deadlines)

@@ -10,7 +10,11 @@ from sessionware.core.admission import Outcome
 from sessionware.core.store import Query
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.open import open_store
+from sessionware.stores.redis.address import read_cluster
+from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.cluster import RedisClusterStore
+from sessionware.stores.redis.cluster.mapping import ClusterMap
+from sessionware.stores.redis.cluster.servers import ClusterServers
 from sessionware.stores.redis.cluster.topology import slot_of
 from sessionware.testing.build import Maker
 from tests.redis_groups import RedisCluster
@@ -51,6 +55,14 @@ def test_a_node_of_a_cluster_is_no_single_server(redis_cluster_url):
         asyncio.run(opened(f"redis://{node}"))
 
 
+def test_a_sentinel_is_no_cluster_and_ends_the_start():
+    """It knows no CLUSTER command: nothing to wait for."""
+    words = "sentinel deny-scripts-reconfig yes\n"
+    with RedisServer(sentinel=words) as sentinel, pytest.raises(ConfigError) as refused:
+        asyncio.run(opened(f"redis+cluster://127.0.0.1:{sentinel.port}"))
+    assert f"write redis+sentinel://127.0.0.1:{sentinel.port}/NAME for a Sentinel" in str(refused.value)
+
+
 def test_one_seed_that_lives_is_enough(redis_cluster_url):
     """A replica tells the map as well."""
     live = redis_cluster_url.partition("?")[0].rpartition(",")[2]
@@ -61,6 +73,26 @@ def test_without_any_seed_the_error_names_the_cluster():
     url = f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
     with pytest.raises(StoreUnavailable, match=r"no node of the cluster redis\+cluster://.* tells its map"):
         asyncio.run(opened(url))
+
+
+def test_a_call_while_nobody_tells_the_map_says_why_and_not_only_that_a_bucket_is_nowhere():
+    """A35: right after an attempt the map is not asked for again."""
+    address = read_cluster(f"redis+cluster://127.0.0.1:{free_port()}")
+
+    async def story() -> str:
+        servers = ClusterServers(
+            ClusterMap(address, Keys("sw:"), timeout=1, calibrated=None), timeout=1, calibrated=None, salt=None
+        )
+        with pytest.raises(StoreUnavailable):
+            await servers.map.look()
+        with pytest.raises(StoreUnavailable) as caught:
+            await servers.wire_of(0)
+        await servers.close()
+        return str(caught.value)
+
+    said = asyncio.run(story())
+    assert f"no node of the cluster {address!r} tells its map: " in said
+    assert "cannot be reached" in said
 
 
 def test_all_workers_agree_on_one_salt(redis_cluster_url):

@@ -14,6 +14,7 @@ from sessionware.stores.redis.address import ClusterAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.cluster.member import Member, NothingRan
 from sessionware.stores.redis.cluster.topology import BUCKETS, Layout, Place, read_slots, slot_of
+from sessionware.stores.redis.connecting import silent_for
 from sessionware.stores.redis.plain import ask, hang_up
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.wire import Wire
@@ -41,6 +42,7 @@ class ClusterMap:
         self.members: dict[Place, Member] = {}
         self.changed = asyncio.Event()  # set when a node came, left or got other buckets; the watcher clears it
         self.estranged = ""  # why this cluster is not ours any more, if it is not
+        self.untold = ""  # why nobody told the map when it was last asked for, if nobody did
         self.address = address
         self.keys = keys
         self._timeout = timeout
@@ -117,7 +119,7 @@ class ClusterMap:
                 async with asyncio.timeout(SEED_S):
                     layout = await self._ask(member)
             except TimeoutError:
-                why = f"{member!r} did not answer in time"
+                why = f"{member!r}: {silent_for('in time', tls=member.address.tls)}"
             except (StoreUnavailable, ValueError) as error:
                 why = str(error)
             except ConfigError as error:
@@ -127,7 +129,8 @@ class ClusterMap:
             else:
                 self._adopt(layout)
                 return
-        raise NothingRan(f"no node of the cluster {self.address!r} tells its map: {why}")
+        self.untold = f"no node of the cluster {self.address!r} tells its map: {why}"
+        raise NothingRan(self.untold)
 
     def _sources(self) -> Iterator[Member]:
         """Connected nodes in turn, then all others that were ever told of, then those of the URL."""
@@ -153,6 +156,11 @@ class ClusterMap:
                     f"store {member!r} is a single server (cluster_enabled:0): write redis:// instead of "
                     "redis+cluster://"
                 ) from error
+            if "unknown command" in str(error):
+                raise ConfigError(
+                    f"store {member!r} knows no cluster ({error}): write redis+sentinel://{member.address.place}/NAME "
+                    "for a Sentinel"
+                ) from error
             raise
         finally:
             await hang_up(wire)
@@ -161,6 +169,7 @@ class ClusterMap:
     def _adopt(self, layout: Layout) -> None:
         if self.estranged or self._closed:
             return
+        self.untold = ""
         owners = [place and self._member(place) for place in layout.owners]
         if owners != self.owners:
             self.owners[:] = owners

@@ -236,7 +236,7 @@ class ClusterServers:
     async def _connected(self, owner: Member | None, place: int) -> Member:
         if owner is None:
             what = f"bucket {place:02x}" if place < BUCKETS else "the key of the salt"
-            raise NothingRan(self.map.estranged or f"no node of {self!r} serves {what}")
+            raise NothingRan(self.map.estranged or self.map.untold or f"no node of {self!r} serves {what}")
         try:
             await owner.wire()
         except ConfigError as error:
