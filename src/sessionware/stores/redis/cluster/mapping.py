@@ -66,8 +66,12 @@ class ClusterMap:
     async def look(self) -> None:
         """Ask for the map and wait until it is there. Raises NothingRan when nobody tells it, or ConfigError."""
         look = self.look_soon()
-        if look is not None:
-            await asyncio.shield(look)
+        if look is None:
+            return
+        await asyncio.wait([look])  # who is cancelled leaves it be
+        if look.cancelled():
+            raise NothingRan(f"the store {self.address!r} is closed")
+        look.result()
 
     def learn(self, slot: int, place: Place) -> None:
         """Believe a MOVED at once; the whole map follows."""

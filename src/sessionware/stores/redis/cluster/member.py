@@ -62,17 +62,20 @@ class Member:
         if wire is not None:
             return wire
         if self._closed:
-            raise NothingRan(f"{self!r} has left the cluster, or the store is closed")
+            raise self._left()
         if self._attempt is None:
             if asyncio.get_running_loop().time() < self._retry_at:
                 raise NothingRan(f"Redis at {self!r} is away: {self._why}")
             self._attempt = asyncio.get_running_loop().create_task(self._connect())
             self._attempt.add_done_callback(self._settle)
+        attempt = self._attempt
+        await asyncio.wait([attempt], timeout=within or self._timeout)  # who is cancelled leaves it be
+        if not attempt.done():
+            raise NothingRan(f"Redis at {self!r} cannot be reached in time: {self._why}")
+        if attempt.cancelled():
+            raise self._left()  # by `close`, not by whoever waits here
         try:
-            async with asyncio.timeout(within or self._timeout):
-                return await asyncio.shield(self._attempt)
-        except TimeoutError:
-            raise NothingRan(f"Redis at {self!r} cannot be reached in time: {self._why}") from None
+            return attempt.result()
         except StoreUnavailable as error:
             raise NothingRan(str(error)) from error
 
@@ -100,6 +103,9 @@ class Member:
             seconds, micros = await ask(wire, "TIME")
             taken.append((before, int(seconds) * 1000 + int(micros) // 1000, monotonic_ms()))
         self._clock.calibrate(taken)
+
+    def _left(self) -> NothingRan:
+        return NothingRan(f"{self!r} has left the cluster, or the store is closed")
 
     def _settle(self, attempt: asyncio.Task[Wire]) -> None:
         self._attempt = None
