@@ -19,7 +19,7 @@ from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis import answers, asking
 from sessionware.stores.redis.asking import Elsewhere
 from sessionware.stores.redis.calls import Calls
-from sessionware.stores.redis.cluster.charging import Part, Question, charge, give_back
+from sessionware.stores.redis.cluster.charging import Part, Question, Skewed, charge, give_back
 from sessionware.stores.redis.cluster.keeping import FIRST_ANSWER, first_said, packed, said, strangers
 from sessionware.stores.redis.cluster.levels import Held, Levels, within
 from sessionware.stores.redis.cluster.member import NothingRan
@@ -66,11 +66,18 @@ class Admitting:
     async def admit(self, ask: Admission, wide: Wide) -> Admitted:
         """Raises StoreUnavailable. When it is known that the partition took nothing, nothing is charged."""
         allowances: Allowances = {}
+        is_repeated = False
         for _ in range(TRIES):
             try:
                 return await self._turn(ask, wide, allowances)
             except _Again as again:
                 allowances |= again.allowances
+            except Skewed as skewed:
+                if is_repeated:
+                    raise
+                is_repeated = True
+                self._calls.servers.believe(skewed.store_now)
+                ask = ask.at(self._calls.clock.now())
         raise NothingRan("the overrides of a user or a session keep changing: try again")
 
     async def _turn(self, ask: Admission, wide: Wide, allowances: Allowances) -> Admitted:

@@ -20,6 +20,7 @@ from sessionware.stores.redis.cluster.mapping import ClusterMap, connect_all
 from sessionware.stores.redis.cluster.member import Member, NothingRan
 from sessionware.stores.redis.cluster.topology import BUCKETS, META, read_moved
 from sessionware.stores.redis.node import START_S
+from sessionware.stores.redis.refusals import NOTHING_WRITTEN, says
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.welcome import AnotherInstallation, agree_on_salt
@@ -214,7 +215,7 @@ class ClusterServers:
             self.map.look_soon()
         elif word == "READONLY" and hops <= 1:
             await self.map.look()
-        elif word in {"MOVED", "CLUSTERDOWN", "LOADING", "MASTERDOWN"}:
+        elif word in {"MOVED", "CLUSTERDOWN", "LOADING", "MASTERDOWN"} or says(refusal, *NOTHING_WRITTEN):
             raise NothingRan(f"Redis at {by!r} refused: {refusal}")
         else:
             raise StoreUnavailable(f"Redis at {by!r} refused: {refusal}")

@@ -89,6 +89,7 @@ class Walking:
 
     async def revoke_token(self, revocation: TokenRevocation, *, now: int) -> Sequence[Ended]:
         """Refuse a token in every bucket. Raises StoreUnavailable when it is not in force everywhere."""
+        self._calls.known.note(revocation)  # before it is written: a failover may come between
         missing, ended, error = list(range(BUCKETS)), list[Ended](), None
         give_up_at = asyncio.get_running_loop().time() + REVOKE_WITHIN_S
         while True:
@@ -111,7 +112,6 @@ class Walking:
                 f"the token is not refused everywhere yet: {len(missing)} of {BUCKETS} buckets cannot be reached "
                 f"({error}): revoke it again"
             )
-        self._calls.known.note(revocation)
         await self._calls.servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         return ended
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import hiredis
 
-from sessionware.core.facts import Event, Interrupted, OrgLimitsNow, OwnerRevocation, Revoked, SessionGone
+from sessionware.core.facts import Event, Interrupted, OrgLimitsNow, Revoked, SessionGone
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.broadcast import Broadcast, Watch
 from sessionware.stores.codec import unpack_overrides
@@ -151,7 +151,5 @@ def _home_of(event: Event) -> int:
     match event:
         case SessionGone(key=key) | Interrupted(key=key):
             return key.bucket
-        case Revoked(revocation=OwnerRevocation(bucket=bucket)):
-            return bucket
         case _:
-            return 0
+            return 0  # ClusterServers.command
