@@ -4,11 +4,37 @@ import asyncio
 
 import pytest
 
-from sessionware.stores.redis.address import RedisAddress
+from sessionware.stores.redis.address import RedisAddress, read_cluster
 from sessionware.stores.redis.cluster.member import Member, NothingRan
+from sessionware.stores.redis.node import CONNECT_S
+from sessionware.stores.redis.plain import ask
 from sessionware.stores.redis.wire import Wire
+from tests.selection import is_selected
+
+pytestmark = pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES")
 
 PATIENCE_S = 10.0
+
+
+def test_a_node_that_must_be_told_much_is_told_all_of_it(redis_cluster_url):
+    """ST-02: with thousands of revocations and buckets that takes longer than to connect, and must not begin anew."""
+
+    async def story() -> None:
+        seed = read_cluster(redis_cluster_url).seeds[0]
+        told = asyncio.Event()
+
+        async def tell_for_long(_: Member, wire: Wire) -> None:
+            asyncio.get_running_loop().call_later(CONNECT_S + 0.1, told.set)
+            await told.wait()
+            await ask(wire, "PING")
+
+        member = Member(seed, timeout=PATIENCE_S, calibrated=None, greet=tell_for_long)
+        wire = await member.wire()
+        assert told.is_set()
+        assert wire.is_open
+        await member.close()
+
+    asyncio.run(story())
 
 
 async def greet_nobody(_: Member, __: Wire) -> None:

@@ -209,9 +209,9 @@ class ClusterServers:
         """Go where a refusal that proves that nothing ran points to; any other one is the answer."""
         if word == "MOVED" and hops <= HOPS_MAX:
             try:
-                self.map.learn(*read_moved(refusal, asked=by.place))
-            except ValueError as error:
-                raise NothingRan(f"Redis at {by!r} said {refusal[:100]!r}") from error
+                await self.map.learn(*read_moved(refusal, asked=by.place))
+            except (ValueError, StoreUnavailable) as error:
+                raise NothingRan(f"Redis at {by!r} said {refusal[:100]!r}: {error}") from error
             self.map.look_soon()
         elif word == "READONLY" and hops <= 1:
             await self.map.look()
