@@ -123,7 +123,7 @@ class Primary:
 
     async def _second_try(self, raw: hiredis.ReplyError, wire: Wire, script: Script, asked: Sequence[Any]) -> Reply:
         """NOSCRIPT and READONLY prove that nothing has run: each is answered once, within the deadline."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._timeout):
                 if says(raw, "READONLY"):
                     self._leave(wire, raw)
@@ -131,6 +131,8 @@ class Primary:
                     raw = await wire.call("EVALSHA", script.sha, *asked)
                 if isinstance(raw, hiredis.ReplyError) and says(raw, "NOSCRIPT"):
                     raw = await wire.call("EVAL", script.text, *asked)
+        except TimeoutError:  # of the second try, which may have run: the first refusal says nothing of its server
+            raise StoreUnavailable(f"{self!r} did not answer within {self._timeout * 1000:.0f} ms") from None
         if isinstance(raw, hiredis.ReplyError):
             raise self._refused(wire, raw)
         return raw
