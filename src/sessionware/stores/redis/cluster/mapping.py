@@ -93,6 +93,12 @@ class ClusterMap:
         self.owners[:] = [None] * len(self.owners)
         self.changed.set()
 
+    def connect_anew(self, why: str) -> None:
+        """Drop every connection: each node is told what it may have lost before it is asked anything else."""
+        for member in self.members.values():
+            if member.open_wire is not None:
+                member.open_wire.close(why)
+
     async def close(self) -> None:
         self._closed = True
         if self._look is not None:

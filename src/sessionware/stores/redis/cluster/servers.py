@@ -285,6 +285,7 @@ class ClusterServers:
             log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
             self.map.estrange(str(error))
             raise
+        self.map.connect_anew("the installation's salt was gone from the cluster: connecting anew")
 
     async def _agree(self) -> None:
         owner = await self._reach(META)
