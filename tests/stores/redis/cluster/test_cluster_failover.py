@@ -1,6 +1,8 @@
 """One master is killed: its buckets are back within five seconds, the others were never away, and nothing is missed."""
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from time import monotonic
 
 import pytest
@@ -8,13 +10,14 @@ import pytest
 from sessionware.core.admission import Outcome, Token
 from sessionware.core.facts import Gap, Interrupted, TokenRevocation
 from sessionware.core.ledger import Scope
-from sessionware.core.session import Session
+from sessionware.core.session import Ended, Session
 from sessionware.core.store import Store
 from sessionware.core.windows import NEVER
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.stores.redis.cluster import RedisClusterStore
 from sessionware.stores.redis.cluster.topology import slot_of
+from sessionware.testing import ManualClock
 from sessionware.testing.build import LEVEL, Maker
 from tests.redis_groups import NODE_TIMEOUT_MS, RedisCluster
 from tests.redis_words import say
@@ -259,3 +262,39 @@ def test_a_node_that_refuses_every_write_uses_up_no_allowance_of_others(cluster:
             assert [tally and tally.counter.used for tally in answer.tallies] == [1, 1]
 
     asyncio.run(scenario())
+
+
+def test_a_master_that_is_away_keeps_only_its_own_sessions_from_the_reaper(cluster: RedisCluster) -> None:
+    """C27, store.md 18: ends on the other nodes are told, however long that one stays away."""
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with open_store(f"{cluster.url}?prefix=reaped:", clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            make = Maker.of(store)
+            made = [make.session("work", user=f"user {number}", idle=1_000) for number in range(30)]
+            for session in made:
+                await store.create(make.new(session), operation=make.operation(), now=make.now)
+            await in_step(cluster)
+            doomed = cluster.masters()[0]
+            away, others = owned(cluster, made, doomed)
+            clock.advance(2_000)
+            cluster.kill9(doomed)
+            reaped = await store.reap(now=make.now, limit=100)
+            assert {ended.session.key for ended in reaped} == {session.key for session in others}
+            with pytest.raises(StoreUnavailable):
+                await store.reap(now=make.now, limit=100)
+            await asyncio.to_thread(cluster.wait_for_new_master_of, slot_of_session(away[0]), doomed)
+            reaped = await reaped_at_last(store, make)
+            assert {ended.session.key for ended in reaped} == {session.key for session in away}
+        await asyncio.to_thread(cluster.restart, doomed)
+        await in_step(cluster)
+
+    asyncio.run(scenario())
+
+
+async def reaped_at_last(store: Store, make: Maker) -> Sequence[Ended]:
+    async with asyncio.timeout(2 * BACK_WITHIN_S):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                return await store.reap(now=make.now, limit=100)
+            await asyncio.sleep(PAUSE_S)
