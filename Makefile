@@ -50,7 +50,7 @@ fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-stores bench-middleware bench-proxy lint-deploy conformance clients coverage format wheel-test clean
+.PHONY: help demo test test-faults check bench bench-stores bench-middleware bench-proxy lint-deploy conformance clients coverage format wheel-test clean
 .NOTPARALLEL: # two benchmarks at once would measure each other
 
 help: ## list the targets
@@ -72,8 +72,11 @@ demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS
 
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
 	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
-	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) $(ARGS); status=$$?; \
+	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not faults' $(ARGS); status=$$?; \
 	for store in $(UNTESTED); do echo "NOT TESTED: $$store"; done; exit $$status
+
+test-faults: $(STAMP) ## longer faults: failovers, hangs, partitions, quota histories (a shorter one of each is in make test)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m faults $(ARGS)
 
 check: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

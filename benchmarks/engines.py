@@ -14,6 +14,7 @@ from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.redis_words import info
 from tests.servers import RedisServer
 
+DURABLE = ("fsync=on", "full_page_writes=on", "shared_buffers=128MB")  # as PostgreSQL comes, not as the suite starts it
 NAMES = ("memory", "sqlite", "redis", "sentinel", "cluster", "postgres")
 
 
@@ -43,7 +44,7 @@ def running(name: str, folder: Path) -> Iterator[Engine]:
             with RedisCluster() as cluster:
                 yield Engine(cluster.url, lambda: sum(_in_memory(master) for master in cluster.masters()))
         case "postgres":
-            with PostgresServer() as database:
+            with PostgresServer(*DURABLE) as database:
                 yield Engine(database.url, lambda: _in_files(database.data, "base/**/*"))
         case _:
             raise SystemExit(f"no store is called {name}: there are {', '.join(NAMES)}")

@@ -1,4 +1,4 @@
-"""How much many sessions weigh, and how long they take to list: each store is loaded in a process of its own.
+"""C34: how much many sessions weigh and how long they take to list: each store is loaded in a process of its own.
 
 They are made over one hour of the store's time, as real ones are: what is kept for 300 s after each creation weighs
 only for the last of them.

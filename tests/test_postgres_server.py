@@ -9,7 +9,7 @@ import pytest
 from tests.postgres_server import PostgresServer, answers
 from tests.selection import is_selected
 
-pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
+pytestmark = [pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES"), pytest.mark.faults]
 
 
 def say(server, statement):

@@ -9,7 +9,7 @@ from tests.redis_words import Refused, say
 from tests.selection import is_selected
 from tests.servers import answers
 
-pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
+pytestmark = [pytest.mark.skipif(not is_selected("redis"), reason="not among STORES"), pytest.mark.faults]
 
 KEY, SLOT = "{user}.key", 5474  # the slot of "user"
 

@@ -1,4 +1,4 @@
-"""The Redis Cluster store sits the exam of the contract."""
+"""The Redis Cluster store sits the exam of the contract (E20)."""
 
 from contextlib import AbstractAsyncContextManager
 

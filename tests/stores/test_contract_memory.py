@@ -1,4 +1,4 @@
-"""The memory store sits the exam of the contract."""
+"""The memory store sits the exam of the contract (E20)."""
 
 from contextlib import AbstractAsyncContextManager
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL store sits the exam of the contract."""
+"""The PostgreSQL store sits the exam of the contract (E20)."""
 
 from contextlib import AbstractAsyncContextManager
 

@@ -1,4 +1,4 @@
-"""The store behind Redis Sentinel sits the exam of the contract."""
+"""The store behind Redis Sentinel sits the exam of the contract (E20)."""
 
 from contextlib import AbstractAsyncContextManager
 

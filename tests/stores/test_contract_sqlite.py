@@ -1,4 +1,4 @@
-"""The SQLite store sits the exam of the contract."""
+"""The SQLite store sits the exam of the contract (E20)."""
 
 from contextlib import AbstractAsyncContextManager
 

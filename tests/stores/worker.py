@@ -1,6 +1,6 @@
-"""One worker process of a test: opens the store, waits for the word, does its part, prints what came of it.
+"""One worker process of a test: opens a store, waits for the word, does its part, prints what came of it; and again.
 
-python -m tests.stores.worker URL PART [NUMBER]
+python -m tests.stores.worker    # reads lines: ["URL", "part", number], and "go" after it has said that it is ready
 """
 
 import asyncio
@@ -114,7 +114,7 @@ PARTS = {
 }  # fmt: skip
 
 
-async def main(url: str, part: str, count: int) -> None:
+async def perform(url: str, part: str, count: int) -> None:
     async with open_store(url, timeout_ms=TIMEOUT_MS) as store:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -123,4 +123,5 @@ async def main(url: str, part: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    while line := sys.stdin.readline():
+        asyncio.run(perform(*json.loads(line)))

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from tests.stores.histories.effects import Effect, effects_of
 from tests.stores.histories.history import History, Kind, WrongHistory
+from tests.stores.histories.steps import FORGETS_NS
 
 
 class Account(Struct, frozen=True):
@@ -58,7 +59,7 @@ class _Counter:
             "admitted by": self._sums(self._admitted, "ended"),
             "asked by": self._sums([*self._admitted, *self._unanswered, *self._kept], "begun"),
             "given by": self._sums(self._gives, "begun"),
-            "surely given by": self._sums([each for each in self._gives if each.is_certain], "ended"),
+            "surely given by": self._sums([each for each in self._gives if self._stays(each, history)], "ended"),
         }
 
     def checked(self, ended_with: int) -> Account:
@@ -97,6 +98,12 @@ class _Counter:
             for each in self._refused
             if each is not effect and each.begun < effect.ended and effect.begun < each.ended and each not in self._kept
         ]
+
+    def _stays(self, give: Effect, history: History) -> bool:
+        """Whether what was given back surely is, and no failover can have lost it."""
+        return give.is_certain and not any(
+            give.begun < failover.ended and give.ended > failover.began - FORGETS_NS for failover in history.failovers
+        )
 
     def _may_keep(self, effect: Effect) -> bool:
         fails = self._loose.fails if self._loose is not None else ()

@@ -81,6 +81,13 @@ async def on_sentinels() -> AsyncIterator[Ground]:
 
 
 @asynccontextmanager
+async def on_guarded_sentinels() -> AsyncIterator[Ground]:
+    """A primary that nobody follows takes no write: what a failover can lose is what was on its way."""
+    with RedisReplicas("--min-replicas-to-write", "1", "--min-replicas-max-lag", "1") as group:
+        yield Ground(group.url, of_sentinels(group), turns=group.failovers)
+
+
+@asynccontextmanager
 async def on_a_cluster() -> AsyncIterator[Ground]:
     """What counts over everybody lies elsewhere than the session: a request that is refused has it for a moment."""
     with RedisCluster() as cluster:
@@ -98,6 +105,7 @@ GROUNDS: Final[dict[str, Callable[[], AbstractAsyncContextManager[Ground]]]] = {
     "redis": on_redis,
     "wire": on_a_wire,
     "sentinel": on_sentinels,
+    "guarded-sentinel": on_guarded_sentinels,
     "cluster": on_a_cluster,
     "postgres": on_postgres,
 }

@@ -211,7 +211,7 @@ async def record(
             await changes.ask()
         attempts = [attempt for number in range(WORKERS) for attempt in read_log(team.log(number))]
         last = await _look_when_it_is_quiet(store, counters)
-    failovers = tuple([_narrowed(failover, faults, attempts) for failover in changes.found])
+    failovers = tuple(_narrowed(changes.found, faults, attempts))
     held = {name: found.used for name, found in last.seen.items()}
     return Recorded(
         History(counters.allowances, (*attempts, last), failovers),
@@ -221,17 +221,22 @@ async def record(
     )
 
 
-def _narrowed(failover: Failover, faults: Sequence[Fault], attempts: Sequence[Attempt]) -> Failover:
-    """It was over before the first answer to what was asked when the old server was dead."""
+def _narrowed(failovers: Sequence[Failover], faults: Sequence[Fault], attempts: Sequence[Attempt]) -> list[Failover]:
+    """Of those that were meant it is known when: from the harm to the first answer to what was asked after it."""
+    left = list(failovers)
+    found: list[Failover] = []
     for fault in faults:
-        if fault.killed and failover.began <= fault.killed <= failover.ended:
-            ends = [
-                each.completed - 1
-                for each in attempts
-                if each.invoked > fault.killed and each.completed is not None and each.answer is not Answer.UNKNOWN
-            ]
-            return Failover(failover.began, min(ends, default=failover.ended))
-    return failover
+        around = [each for each in left if fault.killed and each.began <= fault.killed <= each.ended]
+        if not around:
+            continue
+        left.remove(around[0])
+        answered = [
+            each.completed
+            for each in attempts
+            if each.invoked > fault.killed and each.completed is not None and each.answer is not Answer.UNKNOWN
+        ]
+        found.append(Failover(fault.began, min(answered, default=around[0].ended) - 1))
+    return [*found, *left]
 
 
 async def _until_answered(team: Team, since: int) -> None:

@@ -276,6 +276,11 @@ def test_a_failover_may_lose_what_was_given_back_and_no_more():
     assert lag_that_explains(regained, {USER: -2}, failover_at=10) == 6
     with pytest.raises(WrongHistory, match="no order"):
         find_order(history(*taken, look((30, 31), 4), failovers=failover))
+    full = history(*taken, refused("c", (30, 31), 3), failovers=failover)
+    assert find_order(full).lost == {USER: -2}
+    assert check_bounds(full, [USER], ended_with={USER: 3})[USER].overshoot == 0
+    with pytest.raises(WrongHistory, match="at most 1 of 3"):
+        check_bounds(history(*taken, refused("c", (30, 31), 3)), [USER], ended_with={USER: 3})
 
 
 def test_what_was_forgotten_is_done_again_under_its_operation_id():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.selection import ALL_STORES, is_selected
+from tests.selection import is_selected
 from tests.stores.histories.grounds import GROUNDS
 from tests.stores.histories.judging import Verdict
 from tests.stores.histories.run import main, parser
@@ -53,10 +53,9 @@ def fight(ground: str, *nemeses: str, after_s: float = AFTER_S, scale: int = 1) 
 @pytest.mark.parametrize(
     ("ground", "nemeses"),
     [
-        pytest.param(ground, nemeses, marks=needs(ground))
+        pytest.param(ground, nemeses, marks=[needs(ground), *([pytest.mark.faults] if number else [])])
         for ground, each in EXACT.items()
-        for nemeses in each
-        if ground in ALL_STORES
+        for number, nemeses in enumerate(each)
     ],
 )
 def test_a_store_that_forgets_nothing_stays_exact(ground: str, nemeses: str):
@@ -73,9 +72,8 @@ def test_calls_whose_replies_are_lost_count_once_or_not_at_all():
 @pytest.mark.parametrize(
     ("ground", "nemesis"),
     [
-        pytest.param(ground, nemesis, marks=needs(ground))
+        pytest.param(ground, nemesis, marks=[needs(ground), pytest.mark.faults])
         for ground, nemesis in (("sentinel", "kill-primary"), ("cluster", "kill-session-master"))
-        if ground in ALL_STORES
     ],
 )
 def test_a_replica_takes_over_and_the_loss_is_bounded(ground: str, nemesis: str):
@@ -83,7 +81,8 @@ def test_a_replica_takes_over_and_the_loss_is_bounded(ground: str, nemesis: str)
     fight(ground, nemesis)
 
 
-@pytest.mark.skipif("sentinel" not in ALL_STORES or not is_selected("sentinel"), reason="not among STORES")
+@pytest.mark.faults
+@needs("sentinel")
 def test_what_replicas_had_not_heard_of_is_reported_as_lost():
     """They hear nothing for 0.3 s before the primary dies, while the counters still grow.
 
@@ -95,6 +94,7 @@ def test_what_replicas_had_not_heard_of_is_reported_as_lost():
     assert verdict.lag_s > 0
 
 
+@pytest.mark.faults
 @needs("sqlite")
 def test_people_can_race_on_an_address_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Twice on the same file: each round has counters of its own, which begin at nothing."""

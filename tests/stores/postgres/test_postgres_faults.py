@@ -149,7 +149,7 @@ def test_a_server_that_hangs_costs_one_deadline(postgres_url: str) -> None:
 
 @pytest.mark.parametrize("how", ["stop_immediately", "kill9"])
 def test_a_server_stopped_under_load_loses_nothing_that_was_answered(how: str) -> None:
-    """C27, C23, C34, ST-06: back within 5 s; what was answered stands, what was not may stand, nothing counts twice."""
+    """C27, C23, ST-06: back within 5 s; what was answered stands, what was not may stand, nothing counts twice."""
 
     async def scenario(postgres: PostgresServer) -> None:
         async with open_store(postgres.url, timeout_ms=DEADLINE_MS) as store:

@@ -90,7 +90,7 @@ def test_a_server_that_falls_silent_costs_each_caller_its_deadline_and_no_more(p
 
 
 def test_slow_calls_do_not_delay_an_admission(postgres_url: str) -> None:
-    """C34: a reap may take its time."""
+    """ST-01: a reap may take its time."""
 
     async def scenario() -> None:
         async with connected(schema_of_its_own(postgres_url)) as server:

@@ -94,7 +94,7 @@ def test_who_is_not_welcome_is_told_why_at_once_and_no_secret_is_shown(
 
 
 def test_a_server_without_a_free_slot_is_away_and_says_so() -> None:
-    """C34: not a mistake in the settings."""
+    """C23: not a mistake in the settings."""
 
     async def scenario(postgres: PostgresServer) -> None:
         server = Server(read_address(postgres.url), timeout=PATIENT_S, calibrated=None)

@@ -102,7 +102,13 @@ async def two_workers(group: RedisReplicas, stack: AsyncExitStack, **options: ob
     return [Worker(await stack.enter_async_context(store)) for store in stores]
 
 
-@pytest.mark.parametrize("harm", [RedisServer.kill9, RedisServer.pause], ids=["killed", "hanging"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(RedisServer.kill9, id="killed"),
+        pytest.param(RedisServer.pause, id="hanging", marks=pytest.mark.faults),
+    ],
+)
 def test_a_primary_that_is_gone_under_load_is_replaced_within_five_seconds(
     group: RedisReplicas, harm: Callable[[RedisServer], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +138,7 @@ def test_a_primary_that_is_gone_under_load_is_replaced_within_five_seconds(
     asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_while_there_is_no_primary_calls_fail_at_once_and_name_the_group(group: RedisReplicas) -> None:
     """ST-01, C27: nobody waits for a server that has just been found away."""
 
@@ -151,6 +158,7 @@ def test_while_there_is_no_primary_calls_fail_at_once_and_name_the_group(group: 
     asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_a_primary_that_hung_and_comes_back_is_not_believed(group: RedisReplicas) -> None:
     """C27: it wakes up as a primary and would still take writes on our old connections."""
 
@@ -171,6 +179,7 @@ def test_a_primary_that_hung_and_comes_back_is_not_believed(group: RedisReplicas
     asyncio.run(scenario())
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("is_watched", [False, True], ids=["alone", "while-somebody-begins-to-watch"])
 def test_a_primary_that_was_cut_off_is_left_although_it_answers(group: RedisReplicas, is_watched: bool) -> None:
     """Nobody told it that it was replaced, and it goes on admitting: the Sentinels are asked twice a second.
@@ -207,6 +216,7 @@ def move_to(group: RedisReplicas, new: RedisServer) -> None:
         say(sentinel.port, "SENTINEL", "MONITOR", MASTER_NAME, "127.0.0.1", new.port, 2)
 
 
+@pytest.mark.faults
 def test_a_call_that_finds_the_primary_demoted_is_made_once_on_the_new_one(group: RedisReplicas) -> None:
     """ST-02: READONLY proves that nothing ran: the caller notices nothing, and it counts once."""
 
@@ -249,6 +259,7 @@ def kill_with_the_last_writes(group: RedisReplicas, replicas: list[RedisServer])
     return old
 
 
+@pytest.mark.faults
 def test_a_revocation_that_was_lost_with_the_primary_is_said_again_by_who_is_alive(
     group: RedisReplicas, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,6 +299,7 @@ def test_a_revocation_that_was_lost_with_the_primary_is_said_again_by_who_is_ali
         asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_a_revocation_that_replicas_confirmed_survives_its_author_and_the_primary(group: RedisReplicas) -> None:
     """Store.md 26, security.md 4: WAIT, without which only a live worker could say it again."""
 
@@ -305,6 +317,7 @@ def test_a_revocation_that_replicas_confirmed_survives_its_author_and_the_primar
     asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_what_no_replica_confirms_stands_after_a_short_wait_and_is_warned_about_once_a_second(
     group: RedisReplicas, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -334,6 +347,7 @@ def test_what_no_replica_confirms_stands_after_a_short_wait_and_is_warned_about_
     assert "0 of 1 replicas confirmed within 50 ms" in warnings[0]
 
 
+@pytest.mark.faults
 def test_watchers_hear_a_gap_after_the_failover_and_then_each_other(group: RedisReplicas) -> None:
     """Store.md 24."""
 
@@ -358,6 +372,7 @@ def test_watchers_hear_a_gap_after_the_failover_and_then_each_other(group: Redis
     asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_each_new_primary_is_looked_at_for_what_it_may_forget(
     group: RedisReplicas, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -377,6 +392,7 @@ def test_each_new_primary_is_looked_at_for_what_it_may_forget(
         asyncio.run(scenario())
 
 
+@pytest.mark.faults
 def test_a_planned_failover_is_followed_too(group: RedisReplicas) -> None:
     """`SENTINEL FAILOVER`, as before a maintenance: nothing is lost, for the primary still replicates."""
 

@@ -11,6 +11,7 @@ from tests.stores.redis.losing import GUARDED, TASKS, exposure, failover
 pytestmark = [
     pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES"),
     pytest.mark.timeout(120),
+    pytest.mark.faults,
 ]
 
 
