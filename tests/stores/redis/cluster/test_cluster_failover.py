@@ -52,7 +52,7 @@ def owned(cluster: RedisCluster, made: list[Session], node: RedisServer) -> tupl
 
 async def in_step(cluster: RedisCluster) -> None:
     """Nothing is on its way to a replica: what a failover loses is measured elsewhere."""
-    await asyncio.to_thread(cluster.wait_until_ok)
+    await asyncio.to_thread(cluster.wait_until_in_step)
 
 
 def test_a_master_that_dies_takes_away_its_own_buckets_and_only_for_seconds(cluster: RedisCluster) -> None:
