@@ -16,6 +16,7 @@ COMMA      := ,
 CHOSEN     := $(subst $(COMMA), ,$(STORES))
 UNTESTED   := $(if $(CHOSEN),$(filter-out $(CHOSEN),$(ALL_STORES)))
 UNKNOWN    := $(filter-out $(ALL_STORES),$(CHOSEN))
+$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
 
 # The conformance suite and the TypeScript clients need Node >= 22, which a wheel brings. Another folder than build/ can
 # be kept between checkouts.
@@ -71,7 +72,6 @@ demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS
 	@$(BIN)/sessionware demo $(ARGS)
 
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
-	$(if $(UNKNOWN),$(error STORES: no store is called $(UNKNOWN); there are: $(ALL_STORES)))
 	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not faults' $(ARGS); status=$$?; \
 	for store in $(UNTESTED); do echo "NOT TESTED: $$store"; done; exit $$status
 

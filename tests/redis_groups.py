@@ -1,7 +1,7 @@
 """The only place that makes groups of real redis-servers for the suite: a cluster, and a primary with sentinels."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Final, Self
@@ -160,6 +160,12 @@ class RedisCluster:
         """Returns when every node that runs says that all slots are served, and every replica follows its master."""
         until(lambda: all(map(self._is_well, self.running)), within, "a cluster that is well")
 
+    def wait_until_in_step(self, within: float = FORMED_WITHIN_S) -> None:
+        """The same, and every replica has what its master had written when this was called."""
+        self.wait_until_ok(within)
+        written = {node.port: int(info(node.port, "replication")["master_repl_offset"]) for node in self.running}
+        until(lambda: all(_has(node, written) for node in self.running), within, "replicas in step")
+
     def _is_well(self, node: RedisServer) -> bool:
         told = info_of_cluster(node.port)
         followed = info(node.port, "replication")
@@ -193,6 +199,11 @@ class RedisCluster:
 
     def _node_at(self, port: int) -> RedisServer:
         return next(node for node in self.nodes if node.port == port)
+
+
+def _has(node: RedisServer, written: Mapping[int, int]) -> bool:
+    followed = info(node.port, "replication")
+    return followed["role"] == "master" or int(followed["slave_repl_offset"]) >= written[int(followed["master_port"])]
 
 
 def _serves(line: list[str]) -> bool:

@@ -66,6 +66,20 @@ class NewSession(Struct, frozen=True, gc=False):
     session: Session
     caps: Caps = Caps()
 
+    def later(self, ms: int) -> NewSession:
+        """The same session made so much later (or earlier): all of its life moves."""
+        born = self.session
+        return NewSession(
+            replace(
+                born,
+                birth=replace(born.birth, created_at=born.birth.created_at + ms),
+                absolute_at=born.absolute_at and born.absolute_at + ms,
+                expires_at=born.expires_at + ms,
+                seen_at=born.seen_at + ms,
+            ),
+            self.caps,
+        )
+
 
 class Binding(Struct, frozen=True, gc=False):
     """The upstream that a pool proposes for a session that has none in that pool yet."""
@@ -105,20 +119,7 @@ class Admission(Struct, frozen=True, gc=False):
 
         With an `operation` of its own it is another request that asks the same.
         """
-        new = self.new
-        if new is not None:
-            shift = now - self.now
-            born = new.session
-            new = NewSession(
-                replace(
-                    born,
-                    birth=replace(born.birth, created_at=born.birth.created_at + shift),
-                    absolute_at=born.absolute_at and born.absolute_at + shift,
-                    expires_at=born.expires_at + shift,
-                    seen_at=born.seen_at + shift,
-                ),
-                new.caps,
-            )
+        new = self.new.later(now - self.now) if self.new is not None else None
         spends = placed(self.spends, now) if self.spends else ()
         return replace(self, now=now, operation=operation or self.operation, new=new, spends=spends)
 

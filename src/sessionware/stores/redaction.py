@@ -7,7 +7,9 @@ from typing import Final
 
 ENCODE_HINT: Final = "in a user name or password write / as %2F, # as %23, ? as %3F, @ as %40"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
-_OPTION: Final = re.compile(r"([?&]sentinel_password=).*", re.DOTALL)  # to the end: it may hold what was not encoded
+_OPTION: Final = re.compile(
+    r"([?&](?:sentinel_|ssl)?password=).*", re.DOTALL
+)  # to the end: it may hold what was not encoded
 
 
 def redacted(text: str) -> str:

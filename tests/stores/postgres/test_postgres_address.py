@@ -113,3 +113,20 @@ def test_certificates_are_verified_as_sslmode_asks():
 )
 def test_only_addresses_of_this_host_are_near(host, is_near):
     assert read_address(f"postgresql://{host}/db").is_near == is_near
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/db?password=open&sesame",
+        "postgresql://h/db?password=open@sesame",
+        "postgresql://[::1/db?sslpassword=open-sesame",
+        "postgresql://h/?password=open-sesame",
+    ],
+)
+def test_a_password_among_the_options_is_not_shown(url):
+    """ST-07: libpq takes it there, so somebody will write it there."""
+    with pytest.raises(ConfigError) as caught:
+        read_address(url)
+    assert "open" not in str(caught.value)
+    assert "sesame" not in str(caught.value)

@@ -12,11 +12,12 @@ from sessionware.clock import StoreClock
 from sessionware.core.admission import Admitted, Caps, Outcome
 from sessionware.core.facts import Acknowledged, OwnerRevocation, Released, Settled, Touched, UserLimits
 from sessionware.core.ledger import Scope
-from sessionware.core.store import Query, Store
+from sessionware.core.store import Making, Query, Store
 from sessionware.errors import Conflict, SessionNotFound, StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.stores.postgres.address import read_address
-from sessionware.stores.postgres.asking import lock_of
+from sessionware.stores.postgres.asking import creation, lock_of
+from sessionware.stores.sealing import Sealer
 from sessionware.testing.build import LEVEL, Maker
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
@@ -265,5 +266,21 @@ def test_a_batch_with_a_wrong_clock_comes_again_as_a_whole_and_counts_once(url):
             answers = await asyncio.gather(*asked)
             assert sorted(map(used, answers)) == list(range(1, 21))
             assert all(abs(answer.now - right) < 60_000 for answer in answers)
+
+    asyncio.run(main())
+
+
+def test_two_who_begin_without_a_token_do_not_wait_for_each_other(url):
+    """Store.md 27: derived sessions and anonymous ones have no token in common, so no lock either."""
+
+    async def main():
+        async with workers(url, 1) as (store,), looking_on(url) as somebody_else:
+            make = Maker.of(store)
+            theirs, mine = make.session("work", user="bob"), make.session("work", user="alice")
+            asked = creation(make.new(theirs), make.operation(), make.now, Sealer())
+            for lock in asked.sorted_locks():
+                await somebody_else.execute("SELECT pg_advisory_lock($1)", lock)
+            created = await store.create(make.new(mine), operation=make.operation(), now=make.now)
+            assert created.outcome is Making.CREATED
 
     asyncio.run(main())

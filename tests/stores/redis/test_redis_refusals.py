@@ -217,3 +217,17 @@ def test_a_start_that_is_refused_for_a_moment_is_tried_again() -> None:
 
     with RedisServer() as server:
         asyncio.run(scenario(server))
+
+
+def test_a_server_without_auth_does_not_quote_the_password() -> None:
+    """ST-07: Redis repeats the arguments of a command that it does not know."""
+
+    async def scenario(url: str) -> None:
+        with pytest.raises(StoreUnavailable, match="refused AUTH: ERR unknown command") as caught:
+            async with open_store(url):
+                pass
+        causes = (caught.value, caught.value.__cause__, caught.value.__context__)
+        assert not any("sesame" in str(cause) for cause in causes)
+
+    with RedisServer("--rename-command", "AUTH", "") as server:
+        asyncio.run(scenario(server.url.replace("://", "://:open-sesame@")))

@@ -129,6 +129,21 @@ def test_the_oldest_revocations_are_forgotten_when_there_are_too_many(redis_url:
     asyncio.run(scenario())
 
 
+def test_an_owner_that_is_refused_in_every_bucket_is_one_owner(redis_url: str) -> None:
+    """Store.md 25: with PARTITION=org on a cluster that is 256 times the same; 40 owners are not too many."""
+
+    async def scenario() -> None:
+        clock, owners = ManualClock(), 40
+        known = KnownRevocations(Keys(some_prefix()), load_scripts()["revoke"], clock)
+        assert owners * 256 > REMEMBERED_MAX
+        for number in range(owners):
+            for bucket in range(256):
+                known.note(OwnerRevocation(bucket, number.to_bytes(16, "big"), clock.now()))
+        assert await repeated(redis_url, known) == owners
+
+    asyncio.run(scenario())
+
+
 def test_every_session_of_a_lost_revocation_ends_and_is_handed_out_once(redis_url: str) -> None:
     """More of them than one call of the script ends."""
 

@@ -23,6 +23,7 @@ _SCHEMA: Final = re.compile(
     r"(?!pg_)[a-z_][a-z0-9_]{0,47}", re.ASCII
 )  # 63 with what stands before it in a channel's name
 _OPTIONS: Final = frozenset({"create", "host", "schema", "sslcert", "sslkey", "sslmode", "sslrootcert"})
+_PASSWORDS: Final = frozenset({"password", "sslpassword"})
 _CREATE: Final = {"yes": True, "no": False}
 
 Host = tuple[str, int]
@@ -123,6 +124,8 @@ def _options(query: str, shown: str) -> Mapping[str, str]:
             f"store {shown}: prefix= is for Redis: in PostgreSQL installations are kept apart by schema=, "
             f"for example {shown}?schema={DEFAULT_SCHEMA}_two"
         )
+    if options.keys() & _PASSWORDS:  # what follows it may be the rest of a password
+        raise ConfigError(f"store {shown}: a password stands before the host: {EXAMPLE}; {ENCODE_HINT}")
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
         raise ConfigError(f"store {shown}: unknown option {unknown[0]!r}, known are {', '.join(sorted(_OPTIONS))}")

@@ -99,8 +99,13 @@ def admission(ask: Admission, sealer: Sealer) -> Asked:
 
 def born_under(new: NewSession) -> list[bytes]:
     """The keys that making a session reads or writes: nobody makes one while its owner or its token is revoked."""
-    birth = new.session.birth
-    return [birth.key.hash, birth.owner, birth.started_by, *birth.holds, *[level.key for level in new.caps.levels]]
+    birth, levels = new.session.birth, [level.key for level in new.caps.levels]
+    return [birth.key.hash, birth.owner, *started_under(birth), *birth.holds, *levels]
+
+
+def started_under(birth: Birth) -> list[bytes]:
+    """The token that started a session; nothing for one that none did: they have no lock in common."""
+    return [birth.started_by] if birth.started_by else []
 
 
 def sealed(session: Session, sealer: Sealer) -> tuple[bytes, bytes]:
@@ -160,7 +165,7 @@ def linking(link: Link, operation: bytes, *, now: int, at_most: int, sealer: Sea
 
 def moving_under(old: Birth, new: Birth) -> list[bytes]:
     """The keys that a move reads or writes."""
-    return [old.key.hash, new.key.hash, old.owner, new.owner, old.started_by, new.started_by]
+    return [old.key.hash, new.key.hash, old.owner, new.owner, *started_under(old), *started_under(new)]
 
 
 def _flat(overrides: Iterable[Override]) -> list[int]:

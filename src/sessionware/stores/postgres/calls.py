@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sessionware.core.store import Clock
@@ -32,11 +32,19 @@ class Calls:
 
     async def ask(self, function: str, asked: Question) -> Sequence[Row]:
         """Ask a function whose first number is `now`; once more with the server's time when that is far from ours."""
+
+        def asked_at(now: int) -> Question:
+            asked.numbers[0] = now
+            return asked
+
+        return await self.ask_at(function, asked, asked_at)
+
+    async def ask_at(self, function: str, asked: Question, asked_at: Callable[[int], Question]) -> Sequence[Row]:
+        """The same with another question at the server's time."""
         rows = await self.perform(function, asked)
         if is_skewed(rows):
             self.believe(rows)
-            asked.numbers[0] = self._clock.now()
-            rows = self.steady(await self.perform(function, asked))
+            rows = self.steady(await self.perform(function, asked_at(self._clock.now())))
         return rows
 
     async def perform(

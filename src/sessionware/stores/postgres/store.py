@@ -89,11 +89,18 @@ class PostgresStore:
         return await self._batches.admit(ask)
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
-        rows = await self._calls.ask("create_session", asking.creation(new, operation, now, self._sealer))
+        born = new
+
+        def asked_at(then: int) -> asking.Question:
+            nonlocal born
+            born = new.later(then - now)
+            return asking.creation(born, operation, then, self._sealer)
+
+        rows = await self._calls.ask_at("create_session", asked_at(now), asked_at)
         row = rows[0]
         gone = answers.ends(rows[1:], self._sealer)
         if row[NUMBER] == 1:
-            return Created(Making.CREATED, new.session, evicted=gone)
+            return Created(Making.CREATED, born.session, evicted=gone)
         shown = answers.session(row, self._sealer, with_payload=False) if row[HASH] is not None else None
         full = row[FULL_NAME].decode() if row[FULL_NAME] is not None else ""
         return Created(Making(row[OUTCOME]), shown, full, gone)

@@ -44,9 +44,13 @@ class Calls(Generic[SomeServers_co]):
 
     async def run(self, name: str, bucket: int, now: int, asked: Sequence[Any]) -> Any:
         """Evaluate a script; when the server finds our clock skewed, once more with its time."""
-        raw = await self.servers.evaluate(self.scripts[name], bucket, now, self.skew, asked)
+        return await self.run_at(name, bucket, now, lambda _: asked)
+
+    async def run_at(self, name: str, bucket: int, now: int, asked: Callable[[int], Sequence[Any]]) -> Any:
+        """The same with what is asked at that time."""
+        raw = await self.servers.evaluate(self.scripts[name], bucket, now, self.skew, asked(now))
         if isinstance(raw, list) and raw and raw[0] == b"SKEW":
-            raw = await self.again(name, bucket, raw, lambda _: asked)
+            raw = await self.again(name, bucket, raw, asked)
         return raw
 
     async def again(self, name: str, bucket: int, refusal: Any, asked: Callable[[int], Sequence[Any]]) -> Any:

@@ -12,6 +12,7 @@ from sessionware.stores.redis.plain import ask
 from sessionware.stores.redis.wire import Wire
 
 WAIT_MS: Final = 50  # a replica in the same place acknowledges in one or two
+CONFIRM_WITHIN_S: Final = 0.25  # two WAITs, of which one may be under way, and a connection to send them on
 WARN_EVERY_S: Final = 1.0
 MARK_KEEP_MS: Final = 1_000
 
@@ -40,7 +41,10 @@ class Confirmation:
             return
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._after(self._running))
-        await asyncio.wait([self._next])  # a caller that is cancelled does not end it for the others
+        confirming = self._next
+        await asyncio.wait([confirming], timeout=CONFIRM_WITHIN_S)  # who is cancelled does not end it for the others
+        if not confirming.done():
+            self.warn("the primary cannot be asked in time")
 
     def warn(self, why: str) -> None:
         """Count it, and say it once a second at most."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import hiredis
 
 from sessionware.errors import ConfigError, StoreUnavailable
+from sessionware.stores.redis.refusals import shown
 from sessionware.stores.redis.wire import Reply, Wire
 
 _NOT_WELCOME: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR AUTH", "ERR Client sent AUTH")
@@ -24,13 +25,10 @@ async def ask(wire: Wire, *command: Any) -> Reply:
     """
     reply = await wire.call(*command)
     if isinstance(reply, hiredis.ReplyError):
+        said = f"Redis{wire.where} refused {command[0]}: {shown(reply)}"
         if command[0] == "SELECT" and str(reply).startswith("ERR"):
-            raise ConfigError(
-                f"Redis{wire.where} refused SELECT: {reply}: check the database number in the store's URL"
-            )
+            raise ConfigError(f"{said}: check the database number in the store's URL")
         if str(reply).startswith(_NOT_WELCOME):
-            raise ConfigError(
-                f"Redis{wire.where} refused {command[0]}: {reply}: check the user and the password in the store's URL"
-            )
-        raise StoreUnavailable(f"Redis{wire.where} refused {command[0]}: {reply}")
+            raise ConfigError(f"{said}: check the user and the password in the store's URL")
+        raise StoreUnavailable(said)
     return reply

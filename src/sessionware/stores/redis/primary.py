@@ -16,6 +16,7 @@ from sessionware.stores.redis.address import RedisAddress, SentinelAddress
 from sessionware.stores.redis.asking import Keys
 from sessionware.stores.redis.confirming import Confirmation
 from sessionware.stores.redis.node import Node
+from sessionware.stores.redis.refusals import says
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.sentinels import Sentinels, Told
@@ -122,20 +123,22 @@ class Primary:
 
     async def _second_try(self, raw: hiredis.ReplyError, wire: Wire, script: Script, asked: Sequence[Any]) -> Reply:
         """NOSCRIPT and READONLY prove that nothing has run: each is answered once, within the deadline."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._timeout):
-                if _says(raw, "READONLY"):
+                if says(raw, "READONLY"):
                     self._leave(wire, raw)
                     wire = await self._node.wire()
                     raw = await wire.call("EVALSHA", script.sha, *asked)
-                if isinstance(raw, hiredis.ReplyError) and _says(raw, "NOSCRIPT"):
+                if isinstance(raw, hiredis.ReplyError) and says(raw, "NOSCRIPT"):
                     raw = await wire.call("EVAL", script.text, *asked)
+        except TimeoutError:  # of the second try, which may have run: the first refusal says nothing of its server
+            raise StoreUnavailable(f"{self!r} did not answer within {self._timeout * 1000:.0f} ms") from None
         if isinstance(raw, hiredis.ReplyError):
             raise self._refused(wire, raw)
         return raw
 
     def _refused(self, wire: Wire, raw: hiredis.ReplyError) -> StoreUnavailable:
-        if _says(raw, *_NOT_LEADING):
+        if says(raw, *_NOT_LEADING):
             self._leave(wire, raw)
         return StoreUnavailable(f"Redis at {self._node.address!r} refused: {raw}")
 
@@ -161,9 +164,3 @@ class Primary:
                 if self._told is not None and told.primary != self._told.primary and told.epoch >= self._told.epoch:
                     self._node.leave(f"the primary is {told.primary!r} now")
                     await self._node.wire()
-
-
-def _says(raw: hiredis.ReplyError, *words: str) -> bool:
-    """Redis 6 wraps what a command in a script was refused with: `ERR Error running script …: -READONLY …`."""
-    text = str(raw)
-    return text.startswith(words) or any(f"-{word} " in text for word in words)

@@ -38,7 +38,7 @@ class KnownRevocations:
         self._script = script
         self._clock = clock
         self._tokens: dict[bytes, int] = {}  # until when each is refused
-        self._owners: dict[tuple[int, bytes], int] = {}  # before when each is refused
+        self._owners: dict[bytes, tuple[int, int]] = {}  # before when each is refused, and where: a bit per bucket
 
     def note(self, revocation: Revocation) -> None:
         """Remember it; an earlier instant takes nothing back."""
@@ -47,7 +47,8 @@ class KnownRevocations:
                 self._tokens[token] = max(until, self._tokens.pop(token, until))
                 _forget_oldest(self._tokens)
             case OwnerRevocation(bucket, owner, before):
-                self._owners[bucket, owner] = max(before, self._owners.pop((bucket, owner), before))
+                known, places = self._owners.pop(owner, (before, 0))
+                self._owners[owner] = max(before, known), places | 1 << bucket
                 _forget_oldest(self._owners)
 
     async def repeat(self, wire: Wire, buckets: Collection[int] = (0,)) -> int:
@@ -75,9 +76,11 @@ class KnownRevocations:
         now = self._clock.now()
         self._tokens = {token: until for token, until in self._tokens.items() if until > now}
         tokens = [TokenRevocation(token, until) for token, until in self._tokens.items()]
-        for (bucket, owner), before in list(self._owners.items()):
-            if bucket in buckets:
-                yield bucket, [OwnerRevocation(bucket, owner, before)]
+        here = sum([1 << bucket for bucket in buckets])
+        for owner, (before, places) in list(self._owners.items()):
+            for bucket in buckets if places & here else ():
+                if places >> bucket & 1:
+                    yield bucket, [OwnerRevocation(bucket, owner, before)]
         for bucket in buckets:
             for start in range(0, len(tokens), AT_ONCE):
                 yield bucket, tokens[start : start + AT_ONCE]
@@ -125,6 +128,6 @@ def _reaches(known: bytes | None, instant: int) -> bool:
         return False
 
 
-def _forget_oldest(remembered: dict[Any, int]) -> None:
+def _forget_oldest(remembered: dict[bytes, Any]) -> None:
     if len(remembered) > REMEMBERED_MAX:
         del remembered[next(iter(remembered))]

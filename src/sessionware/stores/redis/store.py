@@ -86,8 +86,11 @@ class RedisStore:
 
     async def create(self, new: NewSession, *, operation: bytes, now: int) -> Created:
         bucket = new.session.key.bucket
-        asked = [operation.hex(), *asking.new_session(new, self._sealer)]
-        return answers.created(await self._run("create", bucket, now, asked), bucket, self._sealer)
+
+        def asked_at(then: int) -> list[asking.Argument]:
+            return [operation.hex(), *asking.new_session(new.later(then - now), self._sealer)]
+
+        return answers.created(await self._calls.run_at("create", bucket, now, asked_at), bucket, self._sealer)
 
     async def get(self, key: SessionKey, *, now: int) -> Session | None:
         raw = await self._run("get", key.bucket, now, [key.hash.hex()])

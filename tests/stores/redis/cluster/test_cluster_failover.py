@@ -1,20 +1,24 @@
 """One master is killed: its buckets are back within five seconds, the others were never away, and nothing is missed."""
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from time import monotonic
 
 import pytest
 
 from sessionware.core.admission import Outcome, Token
 from sessionware.core.facts import Gap, Interrupted, TokenRevocation
-from sessionware.core.session import Session
+from sessionware.core.ledger import Scope
+from sessionware.core.session import Ended, Session
 from sessionware.core.store import Store
 from sessionware.core.windows import NEVER
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.open import open_store
 from sessionware.stores.redis.cluster import RedisClusterStore
 from sessionware.stores.redis.cluster.topology import slot_of
-from sessionware.testing.build import Maker
+from sessionware.testing import ManualClock
+from sessionware.testing.build import LEVEL, Maker
 from tests.redis_groups import NODE_TIMEOUT_MS, RedisCluster
 from tests.redis_words import say
 from tests.selection import is_selected
@@ -48,7 +52,7 @@ def owned(cluster: RedisCluster, made: list[Session], node: RedisServer) -> tupl
 
 async def in_step(cluster: RedisCluster) -> None:
     """Nothing is on its way to a replica: what a failover loses is measured elsewhere."""
-    await asyncio.to_thread(cluster.wait_until_ok)
+    await asyncio.to_thread(cluster.wait_until_in_step)
 
 
 def test_a_master_that_dies_takes_away_its_own_buckets_and_only_for_seconds(cluster: RedisCluster) -> None:
@@ -163,6 +167,8 @@ def test_a_token_is_refused_everywhere_or_the_revocation_says_that_it_is_not(clu
             with pytest.raises(StoreUnavailable, match="not refused everywhere yet"):
                 await store.revoke(TokenRevocation(worse.hash, NEVER), now=make.now)
             await asyncio.to_thread(cluster.wait_for_new_master_of, slot, doomed)
+            for session in made:  # an error is no end: whoever was asked says it to the new master before anything else
+                assert await outcome_at_last(store, make, session, worse) is Outcome.REVOKED
             await store.revoke(TokenRevocation(worse.hash, NEVER), now=make.now)
             outcomes = {(await store.admit(make.ask(session, token=worse))).outcome for session in made}
             assert outcomes == {Outcome.REVOKED}
@@ -230,3 +236,65 @@ async def outcome_at_last(store: Store, make: Maker, session: Session, token: To
                 return (await store.admit(make.ask(session, token=token))).outcome
             except StoreUnavailable:
                 await asyncio.sleep(PAUSE_S)
+
+
+def test_a_node_that_refuses_every_write_uses_up_no_allowance_of_others(cluster: RedisCluster) -> None:
+    """Store.md 10, C27: out of memory is a refusal that proves that nothing ran: other buckets are paid back."""
+
+    async def scenario() -> None:
+        async with open_store(f"{cluster.url}?prefix=full:", timeout_ms=TIMEOUT_MS) as store:
+            make = Maker.of(store)
+            wide = make.spend("all", scope=Scope.GLOBAL, span=LEVEL)
+            full = cluster.master_of(slot_of(f"{{{make.bucket():02x}}}"))
+            while cluster.master_of(slot_of(f"{{{wide.key[0]:02x}}}")) is full:
+                wide = make.spend("all", scope=Scope.GLOBAL, span=LEVEL, over=str(make.operation()))
+            user = make.spend("user", over="alice")
+            ask = make.ask(owner=make.owner(), spends=(user, wide))
+            say(full.port, "CONFIG", "SET", "maxmemory", 1)
+            try:
+                for _ in range(3):
+                    with pytest.raises(StoreUnavailable, match="OOM"):
+                        await store.admit(ask.at(make.now, operation=make.operation()))
+            finally:
+                say(full.port, "CONFIG", "SET", "maxmemory", 0)
+            answer = await store.admit(ask.at(make.now, operation=make.operation()))
+            assert answer.outcome is Outcome.ADMITTED
+            assert [tally and tally.counter.used for tally in answer.tallies] == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_a_master_that_is_away_keeps_only_its_own_sessions_from_the_reaper(cluster: RedisCluster) -> None:
+    """C27, store.md 18: ends on the other nodes are told, however long that one stays away."""
+
+    async def scenario() -> None:
+        clock = ManualClock()
+        async with open_store(f"{cluster.url}?prefix=reaped:", clock=clock, timeout_ms=TIMEOUT_MS) as store:
+            make = Maker.of(store)
+            made = [make.session("work", user=f"user {number}", idle=1_000) for number in range(30)]
+            for session in made:
+                await store.create(make.new(session), operation=make.operation(), now=make.now)
+            await in_step(cluster)
+            doomed = cluster.masters()[0]
+            away, others = owned(cluster, made, doomed)
+            clock.advance(2_000)
+            cluster.kill9(doomed)
+            reaped = await store.reap(now=make.now, limit=100)
+            assert {ended.session.key for ended in reaped} == {session.key for session in others}
+            with pytest.raises(StoreUnavailable):
+                await store.reap(now=make.now, limit=100)
+            await asyncio.to_thread(cluster.wait_for_new_master_of, slot_of_session(away[0]), doomed)
+            reaped = await reaped_at_last(store, make)
+            assert {ended.session.key for ended in reaped} == {session.key for session in away}
+        await asyncio.to_thread(cluster.restart, doomed)
+        await in_step(cluster)
+
+    asyncio.run(scenario())
+
+
+async def reaped_at_last(store: Store, make: Maker) -> Sequence[Ended]:
+    async with asyncio.timeout(2 * BACK_WITHIN_S):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                return await store.reap(now=make.now, limit=100)
+            await asyncio.sleep(PAUSE_S)

@@ -295,3 +295,22 @@ def test_with_partition_org_an_organisation_lies_in_one_bucket(redis_cluster_url
 async def counts(store, bucket: int, spend: Spend) -> bool:
     key = f"{store._calls.keys.base(bucket)}c:{spend.key.hex()}"
     return bool(await store._calls.servers.on(bucket, "EXISTS", key))
+
+
+def test_a_caller_that_leaves_takes_no_refund_with_it(redis_cluster_url):
+    """Store.md 10: cancelled at any of its waits, a request that is refused has cost nothing elsewhere."""
+
+    async def scenario(store, make, _):
+        wide = make.spend("g", scope=Scope.GLOBAL, span=LEVEL)
+        for ticks in range(12):
+            ask = make.ask(owner=make.owner(), spends=(wide, make.spend("none", allowance=0)))
+            leaving = asyncio.create_task(store.admit(ask))
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+        async with asyncio.timeout(5):
+            while await used(store, make, wide):
+                await asyncio.sleep(0.01)
+
+    tell(redis_cluster_url, scenario)

@@ -7,6 +7,7 @@ still asked, without taking anything: whether the session is there and whose it 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis import answers, asking
 from sessionware.stores.redis.asking import Elsewhere
 from sessionware.stores.redis.calls import Calls
-from sessionware.stores.redis.cluster.charging import Part, Question, charge, give_back
+from sessionware.stores.redis.cluster.charging import Part, Question, Skewed, charge, give_back
 from sessionware.stores.redis.cluster.keeping import FIRST_ANSWER, first_said, packed, said, strangers
 from sessionware.stores.redis.cluster.levels import Held, Levels, within
 from sessionware.stores.redis.cluster.member import NothingRan
@@ -62,15 +63,42 @@ class Admitting:
         self._calls = calls
         self._sealer = sealer
         self._levels = levels
+        self._running: set[asyncio.Task[Admitted]] = set()
 
     async def admit(self, ask: Admission, wide: Wide) -> Admitted:
-        """Raises StoreUnavailable. When it is known that the partition took nothing, nothing is charged."""
+        """Raises StoreUnavailable. When it is known that the partition took nothing, nothing is charged.
+
+        A caller that leaves does not end it: what is refused must still be given back.
+        """
+        running = asyncio.get_running_loop().create_task(self._admit(ask, wide))
+        self._running.add(running)
+        running.add_done_callback(self._finish)
+        await asyncio.wait([running])
+        return running.result()
+
+    async def close(self) -> None:
+        """Returns when nothing is under way any more; every wait of an admission has a deadline."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _finish(self, running: asyncio.Task[Admitted]) -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # has been told, or nobody waits for it any more
+
+    async def _admit(self, ask: Admission, wide: Wide) -> Admitted:
         allowances: Allowances = {}
+        is_repeated = False
         for _ in range(TRIES):
             try:
                 return await self._turn(ask, wide, allowances)
             except _Again as again:
                 allowances |= again.allowances
+            except Skewed as skewed:
+                if is_repeated:
+                    raise
+                is_repeated = True
+                self._calls.servers.believe(skewed.store_now)
+                ask = ask.at(self._calls.clock.now())
         raise NothingRan("the overrides of a user or a session keep changing: try again")
 
     async def _turn(self, ask: Admission, wide: Wide, allowances: Allowances) -> Admitted:

@@ -15,6 +15,7 @@ from sessionware.core.ledger import Counter, Lease, LeaseTally, Spend, Tally, ch
 from sessionware.errors import StoreUnavailable
 from sessionware.stores.redis.asking import Argument, ttl
 from sessionware.stores.redis.calls import Calls
+from sessionware.stores.redis.cluster.member import NothingRan
 from sessionware.stores.redis.cluster.placing import bucket_of
 from sessionware.stores.redis.cluster.servers import ClusterServers
 
@@ -24,6 +25,14 @@ _LEASE: Final = Layout(">QQBB")
 _TAKE, _ONCE, _SURE = 1, 2, 4
 
 Numbered = tuple[int, Spend] | tuple[int, Lease]
+
+
+class Skewed(NothingRan):
+    """A bucket found our clock skewed, and nothing is charged: windows must be placed anew at the server's time."""
+
+    def __init__(self, store_now: int) -> None:
+        super().__init__("the clock of the cluster moves too fast to agree on a time")
+        self.store_now = store_now
 
 
 class Question(Struct, frozen=True):
@@ -83,7 +92,10 @@ class Part(Struct, frozen=True):
 
 
 async def charge(calls: Calls[ClusterServers], question: Question, *, take: bool = True) -> list[Part]:
-    """Ask all buckets at once; each takes all of its part or nothing. Raises StoreUnavailable, and nothing is kept."""
+    """Ask all buckets at once; each takes all of its part or nothing.
+
+    Raises StoreUnavailable, and what was surely taken is given back; Skewed when that is all that went wrong.
+    """
     groups: dict[int, tuple[list[int], list[int]]] = {}
     for at in question.spends:
         groups.setdefault(bucket_of(question.ask.spends[at]), ([], []))[0].append(at)
@@ -94,10 +106,10 @@ async def charge(calls: Calls[ClusterServers], question: Question, *, take: bool
         return_exceptions=True,
     )
     parts = [answer for answer in answers if isinstance(answer, Part)]
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            await give_back(calls, parts)
-            raise answer
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    if errors:
+        await give_back(calls, parts)
+        raise min(errors, key=lambda error: isinstance(error, Skewed))
     return parts
 
 
@@ -138,7 +150,9 @@ async def _ask(
         )  # fmt: skip
     for lease in map(question.lease, leases):
         asked += (lease.key.hex(), lease.allowance, int(lease.binding))
-    raw = await calls.run("wide", bucket, ask.now, asked)
+    raw = await calls.servers.evaluate(calls.scripts["wide"], bucket, ask.now, calls.skew, asked)
+    if raw[0] == b"SKEW":
+        raise Skewed(raw[1])
     return _read(raw, bucket, question, tuple(spends), tuple(leases))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -34,9 +35,9 @@ class Creating:
         bucket, evicted = new.session.key.bucket, list[Ended]()
         for _ in range(TRIES):
             hold, held = await self._levels.take(new, now=now)
-            asked = [operation.hex(), *asking.new_session(within(new, held), self._sealer, hold=hold)]
+            newborn = within(new, held)
             try:
-                raw = await self._calls.run("create", bucket, now, asked)
+                raw = await self._calls.run_at("create", bucket, now, self._asked(newborn, operation, hold, now))
             except NothingRan:
                 await self._levels.give_back(held)
                 raise
@@ -52,3 +53,11 @@ class Creating:
                 break
             evicted += freed or ()
         return replace(answer, evicted=tuple(evicted))
+
+    def _asked(self, new: NewSession, operation: bytes, hold: str, now: int) -> Callable[[int], list[asking.Argument]]:
+        """What is asked at another instant than `now`: the session's life begins then."""
+
+        def asked_at(then: int) -> list[asking.Argument]:
+            return [operation.hex(), *asking.new_session(new.later(then - now), self._sealer, hold=hold)]
+
+        return asked_at

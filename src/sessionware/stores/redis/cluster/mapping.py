@@ -68,24 +68,38 @@ class ClusterMap:
     async def look(self) -> None:
         """Ask for the map and wait until it is there. Raises NothingRan when nobody tells it, or ConfigError."""
         look = self.look_soon()
-        if look is not None:
-            await asyncio.shield(look)
+        if look is None:
+            return
+        await asyncio.wait([look])  # who is cancelled leaves it be
+        if look.cancelled():
+            raise NothingRan(f"the store {self.address!r} is closed")
+        look.result()
 
-    def learn(self, slot: int, place: Place) -> None:
-        """Believe a MOVED at once; the whole map follows."""
-        if self.estranged:
+    async def learn(self, slot: int, place: Place) -> None:
+        """Believe a MOVED at once; the whole map follows. Raises StoreUnavailable when that node cannot be told."""
+        if self.estranged or self._closed:
             return
         member = self._member(place)
-        for number, each in enumerate(self._slots):
-            if each == slot and self.owners[number] is not member:
-                self.owners[number] = member
-                self.changed.set()
+        places = enumerate(self._slots)
+        gained = [number for number, each in places if each == slot and self.owners[number] is not member]
+        await self._say_again(member, gained)
+        if self.estranged or self._closed:
+            return
+        for number in gained:
+            self.owners[number] = member
+            self.changed.set()
 
     def estrange(self, why: str) -> None:
         """From now on nothing is asked of this cluster: it holds another installation."""
         self.estranged = why
         self.owners[:] = [None] * len(self.owners)
         self.changed.set()
+
+    def connect_anew(self, why: str) -> None:
+        """Drop every connection: each node is told what it may have lost before it is asked anything else."""
+        for member in self.members.values():
+            if member.open_wire is not None:
+                member.open_wire.close(why)
 
     async def close(self) -> None:
         self._closed = True
@@ -127,7 +141,7 @@ class ClusterMap:
                     raise
                 why = str(error)
             else:
-                self._adopt(layout)
+                await self._adopt(layout)
                 return
         self.untold = f"no node of the cluster {self.address!r} tells its map: {why}"
         raise NothingRan(self.untold)
@@ -166,11 +180,14 @@ class ClusterMap:
             await hang_up(wire)
         return read_slots(reply, slots=self._slots, asked=member.place)
 
-    def _adopt(self, layout: Layout) -> None:
+    async def _adopt(self, layout: Layout) -> None:
         if self.estranged or self._closed:
             return
         self.untold = ""
         owners = [place and self._member(place) for place in layout.owners]
+        await self._tell_heirs(owners)
+        if self.estranged:
+            return
         if owners != self.owners:
             self.owners[:] = owners
             self.changed.set()
@@ -192,11 +209,33 @@ class ClusterMap:
         address = self.address.seeds[0].at(*place)
         return Member(address, timeout=self._timeout, calibrated=self._clock, greet=self._greet)
 
+    async def _tell_heirs(self, owners: list[Member | None]) -> None:
+        """Nobody serves a bucket before it was told what it may have lost: who cannot be told does not get it yet."""
+        gains: dict[Member, list[int]] = {}
+        for number, owner in enumerate(owners):
+            if owner is not None and owner is not self.owners[number]:
+                gains.setdefault(owner, []).append(number)
+        for member, gained in gains.items():
+            try:
+                await self._say_again(member, gained)
+            except StoreUnavailable as error:
+                log.debug("%r is not believed to serve %d places yet: %s", member, len(gained), error)
+                for number in gained:
+                    owners[number] = self.owners[number]
+
+    async def _say_again(self, member: Member, gained: list[int]) -> None:
+        """Say what a node may have lost in the places that it gets while we are connected to it already."""
+        wire, buckets = member.open_wire, [number for number in gained if number < BUCKETS]
+        if wire is not None and buckets and self._known is not None:
+            await self._known.repeat(wire, buckets)
+
     async def _greet(self, member: Member, wire: Wire) -> None:
         """Say again what a node may have lost that was a replica until now, or came back empty."""
-        if self._known is not None:
-            owned = [bucket for bucket, owner in enumerate(self.owners[:BUCKETS]) if owner is member]
-            await self._known.repeat(wire, owned)
+        told = set[int]()
+        while owned := {bucket for bucket in range(BUCKETS) if self.owners[bucket] is member} - told:
+            if self._known is not None:
+                await self._known.repeat(wire, owned)
+            told |= owned
 
     def _leave(self, member: Member) -> None:
         """Close a node that serves nothing any more, when the calls that wait for it have had their time."""

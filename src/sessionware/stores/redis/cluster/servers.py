@@ -20,6 +20,7 @@ from sessionware.stores.redis.cluster.mapping import ClusterMap, connect_all
 from sessionware.stores.redis.cluster.member import Member, NothingRan
 from sessionware.stores.redis.cluster.topology import BUCKETS, META, read_moved
 from sessionware.stores.redis.node import START_S
+from sessionware.stores.redis.refusals import NOTHING_WRITTEN, says
 from sessionware.stores.redis.repeating import KnownRevocations
 from sessionware.stores.redis.scripts import Script
 from sessionware.stores.redis.welcome import AnotherInstallation, agree_on_salt
@@ -208,13 +209,13 @@ class ClusterServers:
         """Go where a refusal that proves that nothing ran points to; any other one is the answer."""
         if word == "MOVED" and hops <= HOPS_MAX:
             try:
-                self.map.learn(*read_moved(refusal, asked=by.place))
-            except ValueError as error:
-                raise NothingRan(f"Redis at {by!r} said {refusal[:100]!r}") from error
+                await self.map.learn(*read_moved(refusal, asked=by.place))
+            except (ValueError, StoreUnavailable) as error:
+                raise NothingRan(f"Redis at {by!r} said {refusal[:100]!r}: {error}") from error
             self.map.look_soon()
         elif word == "READONLY" and hops <= 1:
             await self.map.look()
-        elif word in {"MOVED", "CLUSTERDOWN", "LOADING", "MASTERDOWN"}:
+        elif word in {"MOVED", "CLUSTERDOWN", "LOADING", "MASTERDOWN"} or says(refusal, *NOTHING_WRITTEN):
             raise NothingRan(f"Redis at {by!r} refused: {refusal}")
         else:
             raise StoreUnavailable(f"Redis at {by!r} refused: {refusal}")
@@ -284,6 +285,7 @@ class ClusterServers:
             log.error("%s", error)  # noqa: TRY400  # no traceback: it is said once and it is all that is to say
             self.map.estrange(str(error))
             raise
+        self.map.connect_anew("the installation's salt was gone from the cluster: connecting anew")
 
     async def _agree(self) -> None:
         owner = await self._reach(META)

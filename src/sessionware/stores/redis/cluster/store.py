@@ -60,6 +60,7 @@ class RedisClusterStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._subscription.close()
+        await self._admitting.close()
         await self._calls.servers.close()
 
     async def admit(self, ask: Admission) -> Admitted:

@@ -26,6 +26,7 @@ REVOKE_WITHIN_S: Final = (
 )
 REVOKE_PAUSE_S: Final = 0.05
 AT_ONCE: Final = 64  # buckets in one step of a walk: all of them would hold up other requests for some milliseconds
+_NO_WORK: Final = (0, 0, 0)
 _SHARES: Final = [range(start, start + AT_ONCE) for start in range(0, BUCKETS, AT_ONCE)]
 
 
@@ -66,8 +67,11 @@ class Walking:
         return Page(tuple(shown), total)
 
     async def reap(self, *, now: int, limit: int, idle_for: int | None) -> Sequence[Ended]:
-        """Sweep bucket by bucket, beginning where the last sweep ended; a look first says which have work."""
-        counts = await self._due(now)
+        """Sweep bucket by bucket, beginning where the last sweep ended; a look first says which have work.
+
+        A node that is away keeps its own sessions only. Raises StoreUnavailable when that is all there is to say.
+        """
+        counts, error = await self._due(now)
         left, ended = min(limit, REAP_MAX), list[Ended]()
         order = [*range(self._next, BUCKETS), *range(self._next)]
         work = {bucket: ends + (due if idle_for is None else total) for bucket, (due, ends, total) in enumerate(counts)}
@@ -80,15 +84,21 @@ class Walking:
                 shares -= share
             swept = await asyncio.gather(*[
                 self._narrow.reap_bucket(bucket, now=now, limit=share, idle_for=idle_for) for bucket, share in chunk
-            ])  # fmt: skip
+            ], return_exceptions=True)  # fmt: skip
             for ends in swept:
+                if isinstance(ends, BaseException):
+                    error = _unavailable(ends)
+                    continue
                 ended += ends
                 left -= len(ends)
             self._next = (chunk[-1][0] + (chunk[-1][1] == work[chunk[-1][0]])) % BUCKETS
+        if error is not None and not ended:
+            raise error
         return ended
 
     async def revoke_token(self, revocation: TokenRevocation, *, now: int) -> Sequence[Ended]:
         """Refuse a token in every bucket. Raises StoreUnavailable when it is not in force everywhere."""
+        self._calls.known.note(revocation)  # before it is written: a failover may come between
         missing, ended, error = list(range(BUCKETS)), list[Ended](), None
         give_up_at = asyncio.get_running_loop().time() + REVOKE_WITHIN_S
         while True:
@@ -111,7 +121,6 @@ class Walking:
                 f"the token is not refused everywhere yet: {len(missing)} of {BUCKETS} buckets cannot be reached "
                 f"({error}): revoke it again"
             )
-        self._calls.known.note(revocation)
         await self._calls.servers.command("PUBLISH", self._calls.keys.events, telling.revoked(revocation))
         return ended
 
@@ -123,11 +132,18 @@ class Walking:
                 upstreams[place] = upstreams.get(place, 0) + count
         return Page((), sum(sizes), "", upstreams)
 
-    async def _due(self, now: int) -> list[Any]:
-        counts: list[Any] = []
+    async def _due(self, now: int) -> tuple[list[Sequence[int]], StoreUnavailable | None]:
+        """Of each bucket how much there is to sweep; nothing where nobody answers, and why."""
+        counts, error = list[Sequence[int]](), None
         for buckets in _SHARES:
-            counts += await asyncio.gather(*[self._calls.run("due", bucket, now, []) for bucket in buckets])
-        return counts
+            answers = await asyncio.gather(
+                *[self._calls.run("due", bucket, now, []) for bucket in buckets], return_exceptions=True
+            )
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    error = _unavailable(answer)
+                counts.append(_NO_WORK if isinstance(answer, BaseException) else answer)
+        return counts, error
 
     async def _everywhere(self, command: str, kind: str) -> list[Any]:
         """One plain command about one key of each bucket."""
@@ -136,6 +152,13 @@ class Walking:
             asked = [(bucket, (command, f"{base(bucket)}{kind}")) for bucket in buckets]
             found += await self._calls.servers.each(asked)
         return found
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    """One bucket's failure. Raises whatever else went wrong."""
+    if not isinstance(error, StoreUnavailable):
+        raise error
+    return error
 
 
 def _enough(waiting: Sequence[int], sizes: Sequence[int], wanted: int) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import hiredis
 
-from sessionware.core.facts import Event, Interrupted, OrgLimitsNow, OwnerRevocation, Revoked, SessionGone
+from sessionware.core.facts import Event, Interrupted, OrgLimitsNow, Revoked, SessionGone
 from sessionware.errors import ConfigError, StoreUnavailable
 from sessionware.stores.broadcast import Broadcast, Watch
 from sessionware.stores.codec import unpack_overrides
@@ -68,18 +69,14 @@ class ClusterSubscription:
             while True:
                 self._map.changed.clear()
                 owners = {owner for owner in self._map.owners if owner is not None}
-                for member in self._ears.keys() - owners:
-                    self._ears.pop(member).cancel()
+                await _end([self._ears.pop(member) for member in self._ears.keys() - owners])
                 for member in owners - self._ears.keys():
                     self._ears[member] = asyncio.get_running_loop().create_task(self._stay(member))
                 await self._resync()
                 await asyncio.sleep(CALM_S)  # noqa: TID251  # many buckets that move make one Gap
                 await self._map.changed.wait()
         finally:
-            ears = list(self._ears.values())
-            for task in ears:
-                task.cancel()
-            await asyncio.gather(*ears, return_exceptions=True)
+            await _end(list(self._ears.values()))
 
     async def _stay(self, member: Member) -> None:
         while True:
@@ -146,12 +143,16 @@ class ClusterSubscription:
             log.warning("%s: %s and is ignored: does something else write there?", self._keys.events, what)
 
 
+async def _end(ears: Sequence[asyncio.Task[None]]) -> None:
+    for task in ears:
+        task.cancel()
+    await asyncio.gather(*ears, return_exceptions=True)
+
+
 def _home_of(event: Event) -> int:
     """The bucket whose script or worker told of it."""
     match event:
         case SessionGone(key=key) | Interrupted(key=key):
             return key.bucket
-        case Revoked(revocation=OwnerRevocation(bucket=bucket)):
-            return bucket
         case _:
-            return 0
+            return 0  # ClusterServers.command

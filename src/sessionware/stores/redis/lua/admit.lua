@@ -1,8 +1,8 @@
 -- One admission (core/admission.py). ARGV: 3 operation, 4 owner, 5 flags, 6 id, 7 link, 8 token, 9 issued_at, 10 pool,
 -- 11 upstream, 12 lease until, 13 spends, 14 leases; per spend 9: place, key, window, carry, cost, allowance, mode,
--- ttl, limit; per lease 4: key, allowance, binding, limit; with flag 32 what is counted elsewhere: how many, per limit 3:
--- name, its own allowance, the one that was looked at, and what is kept of it beside the first answer; then the new session, if there is one (making.lua). Flag 64: it
--- was refused there.
+-- ttl, limit; per lease 4: key, allowance, binding, limit; with flag 32 what is counted elsewhere: how many, per limit
+-- 3: name, its own allowance, the one that was looked at, and what is kept of it beside the first answer; then the new
+-- session, if there is one (making.lua). Flag 64: it was refused there.
 local flags = tonumber(ARGV[5])
 local touch = flags % 2 >= 1
 local wants_data = flags % 4 >= 2

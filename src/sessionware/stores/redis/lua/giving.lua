@@ -1,6 +1,7 @@
 -- Give back what wide.lua took. ARGV: 3 owner, 4 operation or '' (then it was not asked once), 5 lease operation,
 -- 6 spends, 7 leases; per spend 6: key, window where it was charged, how much, ttl, the counter before and after;
--- per lease: key. What nobody else has changed since becomes what it was. Answers 1, or 0 when the operation is not known (any more), or somebody was let in by it: then nothing is given back.
+-- per lease: key. What nobody else has changed since becomes what it was. Answers 1, or 0 when the operation is not
+-- known (any more), or somebody was let in by it: then nothing is given back.
 if ARGV[4] ~= '' then
   local operation = 'wide:' .. ARGV[4]
   local first = first_answer(ARGV[3], operation)

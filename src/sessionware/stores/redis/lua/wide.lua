@@ -1,7 +1,8 @@
 -- What wide limits of one bucket take, on Redis Cluster: all of it or nothing. ARGV: 3 owner, 4 operation, 5 flags
--- (1 take, 2 once, 4 sure: it was let in by this taking, which is never given back), 6 lease operation, 7 lease until, 8 spends, 9 leases, 10 levels; per spend 7: key, window, carry,
--- cost, allowance, binding, ttl; per lease 3: key, allowance, binding; per level 5: key, allowance, slack, member,
--- due at. A level is a set of members, one for each session that holds it, filed by when to look after it.
+-- (1 take, 2 once, 4 sure: it was let in by this taking, which is never given back), 6 lease operation, 7 lease until,
+-- 8 spends, 9 leases, 10 levels; per spend 7: key, window, carry, cost, allowance, binding, ttl; per lease 3: key,
+-- allowance, binding; per level 5: key, allowance, slack, member, due at. A level is a set of members, one for each
+-- session that holds it, filed by when to look after it.
 -- Answers 'first' or 'again', whether it was taken, tallies before the taking, lease tallies, the counters as they were
 -- found, then per level: whether it was taken, how many held it, who is due.
 local flags = tonumber(ARGV[5])
