@@ -73,12 +73,12 @@ class Subscription:
 
     async def _read_orgs(self) -> None:
         wire = await self._servers.wire_of(0)
+        self._orgs = {}  # what is heard from here on is as new as what is read, or newer
         flat = await ask(wire, "HGETALL", f"{self._keys.base(0)}w")
-        self._orgs = {}
         for name, limits in zip(flat[::2], flat[1::2], strict=True):
             try:
                 org = bytes.fromhex(name.decode())
-                self._orgs[org] = OrgLimitsNow(org, unpack_overrides(limits))
+                self._orgs.setdefault(org, OrgLimitsNow(org, unpack_overrides(limits)))
             except answers.DAMAGED:
                 self._warn("the overrides of an organisation cannot be read")
 

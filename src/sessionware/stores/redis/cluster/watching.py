@@ -110,15 +110,14 @@ class ClusterSubscription:
             self._broadcast.resync()
 
     async def _read_orgs(self) -> None:
+        self._orgs = {}  # what is heard from here on is as new as what is read, or newer
         flat = await self._servers.on(0, "HGETALL", f"{self._keys.base(0)}w")
-        orgs = {}
         for name, limits in zip(flat[::2], flat[1::2], strict=True):
             try:
                 org = bytes.fromhex(name.decode())
-                orgs[org] = OrgLimitsNow(org, unpack_overrides(limits))
+                self._orgs.setdefault(org, OrgLimitsNow(org, unpack_overrides(limits)))
             except answers.DAMAGED:
                 self._warn("the overrides of an organisation cannot be read")
-        self._orgs = orgs
 
     def _hear(self, member: Member, reply: Reply) -> None:
         if isinstance(reply, hiredis.ReplyError) or not isinstance(reply, list) or reply[0] != b"message":
