@@ -8,8 +8,8 @@ STORES ?=
 ARGS   ?=
 
 BIN        := .venv/bin
-# As many as a small machine has cores; some tests are about time. 3 are a fifth quicker there, for many wait for servers.
-TEST_WORKERS ?= 2
+# One more than a small machine has cores, for many tests wait for servers; some are about time, so not many more.
+TEST_WORKERS ?= 3
 STAMP      := .venv/made-for
 ALL_STORES := memory sqlite redis sentinel cluster postgres
 COMMA      := ,

@@ -1,7 +1,7 @@
 """SES-17: what does not fit is refused whole, never cut, and nothing can blow up a decoder."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionware.core.payload import DATA_MAX, DEPTH_MAX, METADATA_MAX, pack, unpack
@@ -15,6 +15,7 @@ DOCUMENTS = st.dictionaries(
 )
 
 
+@settings(max_examples=40)
 @given(DOCUMENTS)
 def test_what_is_packed_is_unpacked_unchanged(document):
     assert unpack(pack(document, what="data", at_most=DATA_MAX)) == document

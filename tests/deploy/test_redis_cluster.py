@@ -33,6 +33,7 @@ BACK_WITHIN_S = 5.0
 pytestmark = [
     pytest.mark.skipif(not is_selected("cluster"), reason="not among STORES"),
     pytest.mark.timeout(120),
+    pytest.mark.faults,
 ]
 
 

@@ -33,6 +33,7 @@ PORT = 6379
 pytestmark = [
     pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES"),
     pytest.mark.timeout(120),
+    pytest.mark.faults,
 ]
 
 
