@@ -72,7 +72,7 @@ demo: $(STAMP) ## start two MCP servers and the proxy, and say what to try (ARGS
 	@$(BIN)/sessionware demo $(ARGS)
 
 test: $(STAMP) ## run the whole suite (STORES=memory,sqlite for some stores only)
-	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not faults' $(ARGS); status=$$?; \
+	@SESSIONWARE_TEST_STORES='$(STORES)' $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m 'not faults' $(ARGS); status=$$?; \
 	for store in $(UNTESTED); do echo "NOT TESTED: $$store"; done; exit $$status
 
 test-faults: $(STAMP) ## longer faults: failovers, hangs, partitions, quota histories (a shorter one of each is in make test)

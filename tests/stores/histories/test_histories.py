@@ -34,6 +34,8 @@ LONGER = {  # in make test-faults
     "fill-memory make-replica kill-workers",
     "move-slots hang-master",
     "hang kill-workers",
+    "hold-lock kill-workers",
+    "stop-immediately kill9",
 }
 
 
