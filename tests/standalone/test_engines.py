@@ -33,7 +33,7 @@ def sentinel() -> Iterator[Engine]:
 
 @contextmanager
 def cluster() -> Iterator[Engine]:
-    with RedisCluster() as group:
+    with RedisCluster("--cluster-node-timeout", "1000") as group:  # a second of the five is the cluster's to notice
         yield Engine(group.url, lambda: group.kill9(group.masters()[0]))
 
 
