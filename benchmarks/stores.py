@@ -11,7 +11,6 @@ import gc
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from benchmarks import engines, peers, report, weight
 from benchmarks.measure import Sample, measure, median, table
 from benchmarks.workload import admission, asked_at, key_of, new_session
 from sessionware.clock import StoreClock
-from sessionware.core.store import PAGE_MAX, Query, Store
+from sessionware.core.store import Store
 from sessionware.stores.open import open_store
 
 SESSIONS = 10_000  # standing
@@ -69,17 +68,6 @@ async def calls_of(store: Store) -> dict[str, Call]:
     return {"create": create, "get": get, "update (read + write)": update, "delete": delete, "admit": asked}
 
 
-async def list_all(store: Store) -> float:
-    """Milliseconds to list 10,000 sessions, page by page."""
-    begun, seen, cursor = time.perf_counter(), 0, ""
-    while seen < SESSIONS:
-        page = await store.list(Query(cursor=cursor, limit=PAGE_MAX), now=store.clock.now())
-        seen, cursor = seen + len(page.sessions), page.cursor
-        if not cursor:
-            break
-    return (time.perf_counter() - begun) * 1000
-
-
 async def bench(names: list[str], rounds: int, scale: float, folder: Path) -> dict[str, Any]:
     """All stores, interleaved round by round; medians at the end."""
     results: dict[str, dict[str, list[Sample]]] = {}
@@ -97,7 +85,8 @@ async def bench(names: list[str], rounds: int, scale: float, folder: Path) -> di
         gc.freeze()  # what the benchmark itself holds is not the stores' to be walked
         for _ in range(rounds):
             for name, store in stores.items():
-                lists.setdefault(name, []).append(await list_all(store))
+                _, list_s = await weight.listed(store, SESSIONS)
+                lists.setdefault(name, []).append(list_s * 1000)
                 for operation, call in calls[name].items():
                     for tasks in TASKS:
                         count = int(CALLS[name] * scale / (CHURN if operation in {"create", "delete"} else 1))

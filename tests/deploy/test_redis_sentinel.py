@@ -22,7 +22,7 @@ from tests.redis_groups import until
 from tests.redis_words import Refused, say
 from tests.selection import is_selected
 from tests.servers import end, free_port, redis_binary
-from tests.stores.redis.deeds import take
+from tests.stores.deeds import take
 
 PATH = DEPLOY / "stores" / "redis-sentinel.yml"
 PASSWORD = "pass-of-the-test"

@@ -12,6 +12,7 @@ from msgspec import Struct
 from tests.postgres_server import PostgresServer
 from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.servers import RedisServer
+from tests.stores.faulty_wire import FaultyWire
 from tests.stores.histories.history import WrongHistory
 from tests.stores.histories.judging import EXACT, Terms, Verdict, judge
 from tests.stores.histories.nemeses import (
@@ -25,7 +26,6 @@ from tests.stores.histories.nemeses import (
 )
 from tests.stores.histories.orders import Undecided
 from tests.stores.histories.running import Harm, Race, Recorded, record
-from tests.stores.redis.faulty_wire import FaultyWire
 
 
 class Ground(Struct, frozen=True):

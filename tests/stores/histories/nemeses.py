@@ -15,8 +15,8 @@ from tests.postgres_server import PostgresServer
 from tests.redis_groups import RedisCluster, RedisReplicas
 from tests.redis_words import say
 from tests.servers import RedisServer, children_of
+from tests.stores.faulty_wire import FaultyWire
 from tests.stores.histories.running import Fault, Harm, Team
-from tests.stores.redis.faulty_wire import FaultyWire
 
 HURTS_S: Final = 0.5  # how long a store is away; longer than the deadline of a call
 LAGS_S: Final = 0.3  # how long replicas hear nothing before the primary dies

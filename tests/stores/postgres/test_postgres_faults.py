@@ -23,7 +23,8 @@ from sessionware.stores.open import open_store
 from sessionware.testing.build import LEVEL, Maker
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
-from tests.stores.redis.faulty_wire import FaultyWire
+from tests.stores.deeds import cancel_some_of_many
+from tests.stores.faulty_wire import FaultyWire
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
 
@@ -258,25 +259,7 @@ def test_a_cancelled_caller_shifts_nobody_elses_answer(postgres_url: str) -> Non
 
     async def scenario() -> None:
         async with open_store(of_its_own(postgres_url), timeout_ms=10_000) as store:
-            make = Maker.of(store)
-            for turns in range(6):
-                tasks = [
-                    asyncio.ensure_future(take(store, make, cost=number + 1, key_name=f"{turns}-{number}"))
-                    for number in range(60)
-                ]
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                for task in tasks[::3]:
-                    task.cancel()
-                answers = await asyncio.gather(*tasks, return_exceptions=True)
-                for number, answer in enumerate(answers):
-                    if isinstance(answer, asyncio.CancelledError):
-                        assert number % 3 == 0
-                        continue
-                    assert isinstance(answer, Admitted)
-                    tally = answer.tallies[0]
-                    assert tally is not None
-                    assert tally.counter.used == number + 1
+            await cancel_some_of_many(store)
             await until_it_answers(store)
 
     asyncio.run(scenario())

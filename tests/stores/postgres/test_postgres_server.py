@@ -13,6 +13,7 @@ from sessionware.stores.postgres.faults import Refused
 from sessionware.stores.postgres.server import OTHER_LINES, Server
 from tests.postgres_server import PostgresServer
 from tests.selection import is_selected
+from tests.stores.faulty_wire import FaultyWire
 from tests.stores.postgres.connected import (
     DEADLINE_S,
     PATIENT_S,
@@ -23,7 +24,6 @@ from tests.stores.postgres.connected import (
     superuser,
     until_it_answers,
 )
-from tests.stores.redis.faulty_wire import FaultyWire
 
 pytestmark = pytest.mark.skipif(not is_selected("postgres"), reason="not among STORES")
 

@@ -15,7 +15,7 @@ from sessionware.stores.open import open_store
 from sessionware.testing.build import Maker
 from tests.redis_groups import RedisReplicas
 from tests.redis_words import say
-from tests.stores.redis.deeds import take, until_it_answers, used
+from tests.stores.deeds import take, until_it_answers, used
 
 TASKS: Final = 8
 WARM_UP_S: Final = 0.5

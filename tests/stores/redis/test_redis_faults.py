@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sessionware.clock import StoreClock
-from sessionware.core.admission import Admitted, Outcome
+from sessionware.core.admission import Outcome
 from sessionware.core.facts import Gap, SessionGone, Settled
 from sessionware.core.ledger import Scope
 from sessionware.core.session import EndReason
@@ -19,8 +19,8 @@ from sessionware.stores.open import open_store
 from sessionware.testing.build import LEVEL, Maker
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import some_prefix, take, until_it_answers, used
-from tests.stores.redis.faulty_wire import FaultyWire
+from tests.stores.deeds import cancel_some_of_many, some_prefix, take, until_it_answers, used
+from tests.stores.faulty_wire import FaultyWire
 
 pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 
@@ -237,25 +237,7 @@ def test_a_cancelled_caller_shifts_nobody_elses_answer(redis_url: str) -> None:
 
     async def scenario() -> None:
         async with open_store(f"{redis_url}?prefix={some_prefix()}") as store:
-            make = Maker.of(store)
-            for turns in range(6):
-                tasks = [
-                    asyncio.ensure_future(take(store, make, cost=number + 1, key_name=f"{turns}-{number}"))
-                    for number in range(60)
-                ]
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                for task in tasks[::3]:
-                    task.cancel()
-                answers = await asyncio.gather(*tasks, return_exceptions=True)
-                for number, answer in enumerate(answers):
-                    if isinstance(answer, asyncio.CancelledError):
-                        assert number % 3 == 0
-                        continue
-                    assert isinstance(answer, Admitted)
-                    tally = answer.tallies[0]
-                    assert tally is not None
-                    assert tally.counter.used == number + 1
+            await cancel_some_of_many(store)
             await until_it_answers(store)
 
     asyncio.run(scenario())

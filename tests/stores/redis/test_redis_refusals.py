@@ -14,7 +14,7 @@ from sessionware.testing.build import Maker
 from tests.redis_words import Refused, say
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import take, until_it_answers, used
+from tests.stores.deeds import take, until_it_answers, used
 
 pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 

@@ -17,7 +17,7 @@ from sessionware.testing.build import Maker
 from sessionware.testing.clock import ManualClock
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import until_it_answers
+from tests.stores.deeds import until_it_answers
 from tests.stores.redis.test_redis_at_rest import talk
 
 pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")

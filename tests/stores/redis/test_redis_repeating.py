@@ -20,7 +20,7 @@ from sessionware.testing.build import Maker
 from tests.redis_words import say
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import some_prefix, until_it_answers
+from tests.stores.deeds import some_prefix, until_it_answers
 
 pytestmark = pytest.mark.skipif(not is_selected("redis"), reason="not among STORES")
 

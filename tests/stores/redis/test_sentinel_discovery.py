@@ -17,7 +17,7 @@ from tests.redis_groups import MASTER_NAME, RedisReplicas
 from tests.redis_words import say
 from tests.selection import is_selected
 from tests.servers import RedisServer, free_port
-from tests.stores.redis.deeds import some_prefix, take, until_it_answers
+from tests.stores.deeds import some_prefix, take, until_it_answers
 
 pytestmark = pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES")
 

@@ -19,7 +19,7 @@ from tests.redis_groups import MASTER_NAME, RedisReplicas
 from tests.redis_words import say
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import take, until_it_answers, used
+from tests.stores.deeds import take, until_it_answers, used
 
 pytestmark = [
     pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES"),

@@ -18,7 +18,7 @@ from sessionware.testing.build import Maker
 from tests.certificates import certificate
 from tests.selection import is_selected
 from tests.servers import RedisServer
-from tests.stores.redis.deeds import take
+from tests.stores.deeds import take
 from tests.stores.redis.tls_front import TlsFront
 
 pytestmark = pytest.mark.skipif(not is_selected("sentinel"), reason="not among STORES")

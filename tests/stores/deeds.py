@@ -1,4 +1,4 @@
-"""What tests of Redis do to a store and wait for, again and again."""
+"""What tests of servers do to a store and wait for, again and again."""
 
 import asyncio
 import secrets
@@ -45,3 +45,26 @@ async def used(store: Store, make: Maker, key_name: str = "quota") -> int:
 async def take(store: Store, make: Maker, cost: int = 1, key_name: str = "quota", *, allowance: int = 1000) -> Admitted:
     spend = make.spend(limit=key_name, scope=Scope.GLOBAL, span=LEVEL, cost=cost, allowance=allowance)
     return await store.admit(make.ask(None, spends=(spend,), touch=False))
+
+
+async def cancel_some_of_many(store: Store) -> None:
+    """Cancel every third of 60 calls, after each number of turns of the loop: the others get their own answers."""
+    make = Maker.of(store)
+    for turns in range(6):
+        tasks = [
+            asyncio.ensure_future(take(store, make, cost=number + 1, key_name=f"{turns}-{number}"))
+            for number in range(60)
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for number, answer in enumerate(answers):
+            if isinstance(answer, asyncio.CancelledError):
+                assert number % 3 == 0
+                continue
+            assert isinstance(answer, Admitted)
+            tally = answer.tallies[0]
+            assert tally is not None
+            assert tally.counter.used == number + 1
